@@ -1,0 +1,1 @@
+"""The small model that ships with the project: its pictures, its recipe, its weights, its measurements."""
