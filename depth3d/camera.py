@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,8 +57,8 @@ class Camera:
         for name in ("cx", "cy"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"camera {name} is {getattr(self, name)}; it must be a finite number of pixels")
-        if self.projection not in ("perspective", "orthographic", "equirectangular"):
-            raise ValueError(f"camera projection is {self.projection!r}; use perspective, orthographic or equirectangular")
+        if self.projection not in get_args(Projection):
+            raise ValueError(f"camera projection is {self.projection!r}; use one of {get_args(Projection)}")
         matrix = np.asarray(self.world_to_camera, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise ValueError(f"world_to_camera has shape {matrix.shape}; it must be a finite 4×4 matrix")
@@ -67,8 +67,15 @@ class Camera:
     # -- making one
 
     @classmethod
-    def from_fov(cls, width: int, height: int, *, fov_x: float | None = None, fov_y: float | None = None,
-                 world_to_camera: ArrayLike | None = None) -> Camera:
+    def from_fov(
+        cls,
+        width: int,
+        height: int,
+        *,
+        fov_x: float | None = None,
+        fov_y: float | None = None,
+        world_to_camera: ArrayLike | None = None,
+    ) -> Camera:
         """A perspective camera with square pixels from one field of view in degrees, horizontal or vertical."""
         if (fov_x is None) == (fov_y is None):
             raise ValueError("give either fov_x or fov_y, in degrees")
@@ -80,11 +87,20 @@ class Camera:
         return cls(width, height, focal, focal, width / 2, height / 2, "perspective", _matrix(world_to_camera))
 
     @classmethod
-    def from_focal_length(cls, width: int, height: int, *, focal_length: float, sensor_width: float = 36.0,
-                          sensor_height: float = 24.0,
-                          sensor_fit: Literal["auto", "horizontal", "vertical"] = "auto",
-                          shift_x: float = 0.0, shift_y: float = 0.0, pixel_aspect: float = 1.0,
-                          world_to_camera: ArrayLike | None = None) -> Camera:
+    def from_focal_length(
+        cls,
+        width: int,
+        height: int,
+        *,
+        focal_length: float,
+        sensor_width: float = 36.0,
+        sensor_height: float = 24.0,
+        sensor_fit: Literal["auto", "horizontal", "vertical"] = "auto",
+        shift_x: float = 0.0,
+        shift_y: float = 0.0,
+        pixel_aspect: float = 1.0,
+        world_to_camera: ArrayLike | None = None,
+    ) -> Camera:
         """A perspective camera from a lens in millimetres, with Blender's meaning of every term.
 
         sensor_fit: which side of the picture the sensor's size is laid along; ``auto`` takes the longer one
@@ -102,18 +118,33 @@ class Camera:
         return cls(width, height, fx, fx / pixel_aspect, cx, cy, "perspective", _matrix(world_to_camera))
 
     @classmethod
-    def orthographic(cls, width: int, height: int, *, scale: float,
-                     world_to_camera: ArrayLike | None = None) -> Camera:
+    def orthographic(cls, width: int, height: int, *, scale: float, world_to_camera: ArrayLike | None = None) -> Camera:
         """A parallel camera whose *longer* side spans `scale` scene units (Blender's orthographic scale)."""
         pixels_per_unit = max(width, height) / scale
-        return cls(width, height, pixels_per_unit, pixels_per_unit, width / 2, height / 2, "orthographic",
-                   _matrix(world_to_camera))
+        return cls(
+            width,
+            height,
+            pixels_per_unit,
+            pixels_per_unit,
+            width / 2,
+            height / 2,
+            "orthographic",
+            _matrix(world_to_camera),
+        )
 
     @classmethod
     def equirectangular(cls, width: int, height: int, *, world_to_camera: ArrayLike | None = None) -> Camera:
         """A full panorama: longitude 0 (straight ahead) in the middle column, the zenith in the top row."""
-        return cls(width, height, width / (2 * math.pi), height / math.pi, width / 2, height / 2, "equirectangular",
-                   _matrix(world_to_camera))
+        return cls(
+            width,
+            height,
+            width / (2 * math.pi),
+            height / math.pi,
+            width / 2,
+            height / 2,
+            "equirectangular",
+            _matrix(world_to_camera),
+        )
 
     def looking_at(self, eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)) -> Camera:
         """This camera moved to `eye` (3,), turned to `target` (3,), with `up` (3,) upward in the picture."""
@@ -129,15 +160,22 @@ class Camera:
     def resized(self, width: int, height: int) -> Camera:
         """The same view on another number of pixels; the aspect may change, the view does not."""
         sx, sy = width / self.width, height / self.height
-        return replace(self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy,
-                       cx=self.cx * sx, cy=self.cy * sy)
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=self.cx * sx,
+            cy=self.cy * sy,
+        )
 
     # -- points and pixels
 
     @property
     def camera_to_world(self) -> Float:
         """The inverse of `world_to_camera`, (4, 4)."""
-        return np.linalg.inv(self.world_to_camera)
+        return np.asarray(np.linalg.inv(self.world_to_camera), dtype=np.float64)
 
     @property
     def position(self) -> Float:
@@ -207,11 +245,11 @@ class Camera:
         Blender's `matrix_world` of a camera (without its scale) and a glTF camera node's matrix are such.
         """
         matrix = np.asarray(camera_to_world, dtype=np.float64)
-        return replace(camera, world_to_camera=np.linalg.inv(matrix @ OPENGL_FLIP))
+        return replace(camera, world_to_camera=np.asarray(np.linalg.inv(matrix @ OPENGL_FLIP)))
 
     def to_opengl(self) -> Float:
         """This camera's camera-to-world matrix (4, 4) in OpenGL's, Blender's and glTF's camera axes."""
-        return self.camera_to_world @ OPENGL_FLIP
+        return np.asarray(self.camera_to_world @ OPENGL_FLIP, dtype=np.float64)
 
     def opengl_projection(self, near: float, far: float) -> Float:
         """The OpenGL projection matrix (4, 4), clip z from −1 (near) to 1 (far), shift and aspect included."""
@@ -233,17 +271,32 @@ class Camera:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, as cameras travel on the wire; `from_dict` reads them."""
-        return {"projection": self.projection, "width": self.width, "height": self.height, "fx": self.fx,
-                "fy": self.fy, "cx": self.cx, "cy": self.cy,
-                "world_to_camera": [float(v) for v in self.world_to_camera.ravel()]}
+        return {
+            "projection": self.projection,
+            "width": self.width,
+            "height": self.height,
+            "fx": self.fx,
+            "fy": self.fy,
+            "cx": self.cx,
+            "cy": self.cy,
+            "world_to_camera": [float(v) for v in self.world_to_camera.ravel()],
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Camera:
         """A camera from `to_dict`'s numbers. Raises ValueError with the field's name where one is wrong."""
         try:
             matrix = np.asarray(data.get("world_to_camera", np.eye(4)), dtype=np.float64).reshape(4, 4)
-            return cls(int(data["width"]), int(data["height"]), float(data["fx"]), float(data["fy"]),
-                       float(data["cx"]), float(data["cy"]), data.get("projection", "perspective"), matrix)
+            return cls(
+                int(data["width"]),
+                int(data["height"]),
+                float(data["fx"]),
+                float(data["fy"]),
+                float(data["cx"]),
+                float(data["cy"]),
+                data.get("projection", "perspective"),
+                matrix,
+            )
         except KeyError as missing:
             raise ValueError(f"the camera lacks its field {missing}") from None
 
@@ -253,7 +306,8 @@ def _matrix(value: ArrayLike | None) -> Float:
 
 
 def _unit(vector: Float) -> Float:
-    return vector / np.linalg.norm(vector)
+    unit: Float = vector / np.linalg.norm(vector)
+    return unit
 
 
 def _rigid(rotation: Float, translation: Float) -> Float:
