@@ -1,0 +1,240 @@
+"""Dataclasses to plain data and back, with every value checked where it enters.
+
+A record is a dataclass. Its fields are plain values, other records, lists of those, or blobs, and carry
+units, ranges and defaults in their metadata (`param`). `encode` leaves out what equals its default; `decode`
+ignores fields that it does not know, so that old and new programs understand each other, and raises
+`InvalidValue` with the field, the value, the range and the remedy for everything else that is not right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .blobs import Blob, BlobRef, InvalidBlob
+
+T = TypeVar("T")
+
+
+class InvalidValue(ValueError):  # noqa: N818 - it reads better at the `raise`
+    """A field holds what it must not.
+
+    field: its path, as in ``controls[0].weight``.
+    value: what it held, shortened to be shown.
+    allowed: what it may hold, in words.
+    remedy: what to do.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str, remedy: str = "") -> None:
+        self.field = field
+        shown = repr(value)
+        self.value = shown if len(shown) <= 80 else shown[:77] + "…"
+        self.allowed = allowed
+        self.remedy = remedy or f"Set {field} to {allowed}."
+        super().__init__(f"{self.field} is {self.value}; it must be {allowed}.")
+
+
+def param(
+    default: Any = dataclasses.MISSING,
+    doc: str = "",
+    *,
+    default_factory: Callable[[], Any] | None = None,
+    unit: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    step: float | None = None,
+    choices_from: str | None = None,
+    max_length: int | None = None,
+) -> Any:
+    """A dataclass field whose metadata says what it means and what it may hold.
+
+    minimum, maximum: inclusive. step: values are multiples of it. choices_from: the server's list that fills
+    the choices (such as ``models``). max_length: of a text in characters, of a list in items.
+    """
+    metadata = {
+        "doc": doc,
+        "unit": unit,
+        "minimum": minimum,
+        "maximum": maximum,
+        "step": step,
+        "choices_from": choices_from,
+        "max_length": max_length,
+    }
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    if default_factory is not None:
+        return dataclasses.field(default_factory=default_factory, metadata=metadata)
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def encode(record: Any) -> dict[str, Any]:
+    """A record as a map of plain values; fields that equal their default are left out."""
+    out = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if not _is_default(field, value):
+            out[field.name] = _encode_value(value)
+    return out
+
+
+def decode(cls: type[T], data: object, path: str = "") -> T:
+    """A record of class `cls` from a map, every field checked. Raises InvalidValue."""
+    if not isinstance(data, dict):
+        raise InvalidValue(path or cls.__name__, data, "a map of fields")
+    values = {}
+    hints = field_types(cls)  # type: ignore[arg-type]  # classes are hashable
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every record is a dataclass
+        name = f"{path}.{field.name}" if path else field.name
+        if field.name in data:
+            values[field.name] = _decode_value(hints[field.name], data[field.name], name, field.metadata)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InvalidValue(name, None, "given", f"Add the field {name}.")
+    return cls(**values)
+
+
+def check(record: T) -> T:
+    """The same record with every field checked (and numbers brought to their field's type). Raises InvalidValue."""
+    return decode(type(record), {f.name: getattr(record, f.name) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The resolved type of each field of a record."""
+    return typing.get_type_hints(cls)
+
+
+def blob_refs(record: Any) -> list[BlobRef | Blob]:
+    """Every blob that a record speaks of, in the order of its fields."""
+    found: list[BlobRef | Blob] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, (Blob, BlobRef)):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                walk(item)
+        elif dataclasses.is_dataclass(value):
+            for field in dataclasses.fields(value):
+                walk(getattr(value, field.name))
+
+    walk(record)
+    return found
+
+
+def _is_default(field: dataclasses.Field[Any], value: object) -> bool:
+    if field.default is not dataclasses.MISSING:
+        return type(value) is type(field.default) and bool(value == field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(value == field.default_factory())
+    return False
+
+
+def _encode_value(value: Any) -> Any:
+    if isinstance(value, Blob):
+        value = value.ref
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return encode(value)
+    if isinstance(value, (list, tuple)):
+        return [_encode_value(item) for item in value]
+    return value
+
+
+def _decode_value(hint: Any, value: Any, name: str, metadata: typing.Mapping[str, Any]) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        if Blob in options:
+            return _decode_blob(value, name)
+        options = tuple(option for option in options if option is not type(None))
+        return _decode_value(options[0], value, name, metadata)
+    if hint is Any:
+        return value
+    if origin is typing.Literal:
+        choices = typing.get_args(hint)
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
+            raise InvalidValue(name, value, "one of " + ", ".join(repr(choice) for choice in choices))
+        return value
+    if origin is list:
+        return _decode_list(typing.get_args(hint)[0], value, name, metadata)
+    if origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise InvalidValue(name, value, "a map")
+        return value
+    if hint in (Blob, BlobRef):
+        return _decode_blob(value, name)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return check(value)
+        return decode(typing.cast("type[Any]", hint), value, name)
+    return _decode_scalar(hint, value, name, metadata)
+
+
+def _decode_blob(value: Any, name: str) -> Any:
+    if isinstance(value, (Blob, BlobRef)):
+        return value
+    try:
+        return BlobRef.from_plain(value)
+    except InvalidBlob as error:
+        raise InvalidValue(name, value, f"a blob ({error})") from None
+
+
+def _decode_list(item_type: Any, value: Any, name: str, metadata: typing.Mapping[str, Any]) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise InvalidValue(name, value, "a list")
+    limit = metadata.get("max_length")
+    if limit is not None and len(value) > limit:
+        raise InvalidValue(name, f"{len(value)} items", f"at most {limit} items")
+    return [_decode_value(item_type, item, f"{name}[{index}]", {}) for index, item in enumerate(value)]
+
+
+def _decode_scalar(hint: Any, value: Any, name: str, metadata: typing.Mapping[str, Any]) -> Any:
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise InvalidValue(name, value, "true or false")
+        return value
+    if hint is bytes:
+        if not isinstance(value, (bytes, memoryview)):
+            raise InvalidValue(name, value, "bytes")
+        return bytes(value)
+    if hint is str:
+        limit = metadata.get("max_length")
+        if not isinstance(value, str):
+            raise InvalidValue(name, value, "a text")
+        if limit is not None and len(value) > limit:
+            raise InvalidValue(name, f"{len(value)} characters", f"at most {limit} characters")
+        return value
+    if hint is int and isinstance(value, float) and value.is_integer():
+        value = int(value)  # JavaScript knows one kind of number
+    if isinstance(value, bool) or not isinstance(value, int if hint is int else (int, float)):
+        raise InvalidValue(name, value, allowed_number(hint, metadata))
+    number = hint(value)
+    low, high, step = (metadata.get(key) for key in ("minimum", "maximum", "step"))
+    outside = (low is not None and number < low) or (high is not None and number > high)
+    # Steps of floats are a hint for sliders; steps of integers are a rule (sizes in multiples of eight).
+    off_step = hint is int and step is not None and number % step != 0
+    if not math.isfinite(number) or outside or off_step:
+        raise InvalidValue(name, value, allowed_number(hint, metadata))
+    return number
+
+
+def allowed_number(hint: Any, metadata: typing.Mapping[str, Any]) -> str:
+    """In words what a number's field may hold: ``a whole number from 64 to 8192 in steps of 8``."""
+    words = "a whole number" if hint is int else "a finite number"
+    low, high, step, unit = (metadata.get(key) for key in ("minimum", "maximum", "step", "unit"))
+    if low is not None and high is not None:
+        words += f" from {low:g} to {high:g}"
+    elif low is not None:
+        words += f" of at least {low:g}"
+    elif high is not None:
+        words += f" of at most {high:g}"
+    if hint is int and step is not None:
+        words += f" in steps of {step:g}"
+    return words + (f" ({unit})" if unit else "")
