@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import machine
 
@@ -50,6 +52,16 @@ def find(folder: Path | None = None) -> Address | None:
         return Address(str(data["url"]), int(data["pid"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def listens(address: Address) -> bool:
+    """Whether something accepts connections there; a server that was killed leaves its file behind."""
+    parts = urlsplit(address.url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def withdraw(address: Address, folder: Path | None = None) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def runtime_folder() -> Path:
-    """The folder for this user's sockets, tokens and the like, made with mode 0700 if it is not there.
+    r"""The folder for this user's sockets, tokens and the like, made with mode 0700 if it is not there.
 
     ``BRUSHWIRE_RUNTIME`` overrides it. Linux: ``$XDG_RUNTIME_DIR/brushwire``, or one under the temporary folder where
-    there is none; macOS: the user's own temporary folder; Windows: ``%LOCALAPPDATA%\\brushwire\\run``.
+    there is none; macOS: the user's own temporary folder; Windows: ``%LOCALAPPDATA%\brushwire\run``.
     Raises PermissionError where the folder belongs to somebody else.
     """
     chosen = os.environ.get("BRUSHWIRE_RUNTIME")
@@ -29,7 +29,7 @@ def runtime_folder() -> Path:
 
 def shared_root() -> Path:
     """Where shared folders are made: a folder of memory where the system has one, else the runtime folder."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder itself is private
+    memory = Path("/dev/shm")
     if sys.platform == "linux" and os.access(memory, os.W_OK):
         return private_folder(memory / f"brushwire-{os.getuid()}")
     return private_folder(runtime_folder() / "shared")
