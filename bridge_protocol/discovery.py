@@ -27,11 +27,11 @@ def token(folder: Path | None = None) -> str:
     """The token of this user's server, 256 random bits in hex, made at the first call; in a file with mode 0600."""
     path = (folder or machine.runtime_folder()) / "token"
     found = _read_token(path)
-    if not found:
-        # Server and client may both be the first: whoever comes second takes the other's.
-        path.unlink(missing_ok=True)
-        machine.write_private_once(path, secrets.token_hex(_TOKEN_BYTES).encode())
-        found = _read_token(path)
+    # Server and client may both be the first: whoever comes second takes the other's.
+    for write in (machine.write_private_once, machine.write_private):  # the second only where something else stands
+        if not found:
+            write(path, secrets.token_hex(_TOKEN_BYTES).encode())
+            found = _read_token(path)
     if os.name != "nt":
         path.chmod(0o600)
     return found

@@ -218,7 +218,7 @@ def _decode_scalar(hint: Any, value: Any, name: str, metadata: typing.Mapping[st
         if not isinstance(value, str):
             raise InvalidValue(name, value, "a text")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise InvalidValue(name, ascii(value), "a text of whole Unicode characters (no lone surrogates)")
+            raise InvalidValue(name, value, "a text of whole Unicode characters (no lone surrogates)")
         return _no_longer(value, len(value), "characters", name, metadata)
     number = _number(hint, value)
     low, high, step = (metadata.get(key) for key in ("minimum", "maximum", "step"))
