@@ -10,8 +10,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import bridge_protocol
 import msgpack
+
+import bridge_protocol
 from bridge_protocol import codec
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import DIGEST_SIZE, Blob, BlobRef

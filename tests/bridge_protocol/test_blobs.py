@@ -7,10 +7,11 @@ import hashlib
 import math
 
 import pytest
-from bridge_protocol import blobs
-from bridge_protocol.blobs import Blob, BlobRef, Canvas, InvalidBlob, changed_parts, part_at, part_count, verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bridge_protocol import blobs
+from bridge_protocol.blobs import Blob, BlobRef, Canvas, InvalidBlob, changed_parts, part_at, part_count, verify
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 

@@ -6,10 +6,10 @@ import struct
 
 import msgpack
 import pytest
+
 from bridge_protocol import codec
 from bridge_protocol import messages as m
 from bridge_protocol.codec import MAX_HEADER, MAX_ITEMS, MAX_PAYLOAD, Frame, ProtocolError, decode, encode
-
 from tests.bridge_protocol.golden import EXAMPLES
 
 

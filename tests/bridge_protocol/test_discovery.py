@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from bridge_protocol import discovery, launch, machine
 from bridge_protocol.discovery import Address
 

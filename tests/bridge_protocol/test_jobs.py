@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import pytest
+
 from bridge_protocol import codec, jobs
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, BlobRef

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import mmap
 import os
-import resource
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
 from bridge_protocol import lanes, machine
 from bridge_protocol.lanes import MIN_BYTES, SharedFolder
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
+
 from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.records import InvalidValue, blob_refs, check, decode, encode, param
 

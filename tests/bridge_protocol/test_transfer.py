@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bridge_protocol import blobs, transfer
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, part_count, verify
 from bridge_protocol.codec import ProtocolError, decode, encode
 from bridge_protocol.transfer import Incoming, Outgoing, SendQueue
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.bridge_protocol.golden import pattern
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from bridge_protocol import codec
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob
-
 from tests.bridge_protocol import golden
 
 
