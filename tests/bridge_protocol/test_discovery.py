@@ -51,7 +51,7 @@ def test_all_who_make_the_token_at_once_get_the_same_one(runtime):
         with ThreadPoolExecutor(8) as pool:
             tokens = set(pool.map(lambda _: discovery.token(), range(8)))
         assert tokens == {discovery.token()}
-    assert os.listdir(runtime) == ["token"]
+    assert [file.name for file in runtime.iterdir()] == ["token"]
 
 
 def test_a_file_system_without_hard_links_still_gets_a_token(runtime, monkeypatch):
@@ -60,7 +60,7 @@ def test_a_file_system_without_hard_links_still_gets_a_token(runtime, monkeypatc
 
     monkeypatch.setattr(os, "link", no_links)
     assert discovery.token() == discovery.token()
-    assert os.listdir(runtime) == ["token"]
+    assert [file.name for file in runtime.iterdir()] == ["token"]
 
 
 def test_what_is_published_is_found_until_it_is_withdrawn(runtime):
@@ -137,7 +137,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     machine.write_private(tmp_path / "file", b"new")
     machine.write_private_once(tmp_path / "file", b"later")
     assert (tmp_path / "file").read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_whether_a_process_runs():

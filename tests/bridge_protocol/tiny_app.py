@@ -185,9 +185,9 @@ class TinyApp:
                 raise ProtocolError("blob_missing", "Its blobs are gone.", "Offer them again.", about=submit.id)
             entry = self.journal[submit.id] = Entry(submit, session.id)
             for other_id, other in self.journal.items():
-                if submit.priority == other.submit.priority == "live" and other_id != submit.id:
-                    if (other.session, other.submit.slot) == (session.id, submit.slot):
-                        self.end(other_id, m.Cancelled(0, other_id, "replaced"))
+                same_slot = (other.session, other.submit.slot) == (session.id, submit.slot)
+                if same_slot and submit.priority == other.submit.priority == "live" and other_id != submit.id:
+                    self.end(other_id, m.Cancelled(0, other_id, "replaced"))
         entry.session = session.id
         session.emit(m.Accepted(0, submit.id))
         if entry.end is None:
