@@ -55,7 +55,7 @@ def sd(folder: Path, *, seed: int, latent_channels: int = 4, input_channels: int
         if latent_channels == 4
         else DDIMScheduler(
             **SD_BETAS, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
-            clip_sample=False,
+            clip_sample=False, steps_offset=1,
         )
     )  # fmt: skip
     pipeline = StableDiffusionPipeline(

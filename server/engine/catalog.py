@@ -64,9 +64,12 @@ class Catalog:
         self.rescan()
 
     def models(self) -> list[ModelInfo]:
-        """All models: checkpoints first, the starter model before all others, then by name."""
+        """All models: checkpoints first, the starter before all others, those that can only inpaint last, by name."""
         order = {"checkpoint": 0, "controlnet": 1, "lora": 2}
-        return sorted(self._models.values(), key=lambda m: (order[m.kind], not m.starter, m.name.lower(), m.id))
+        return sorted(
+            self._models.values(),
+            key=lambda m: (order[m.kind], not m.starter, "text-to-image" not in m.tasks, m.name.lower(), m.id),
+        )
 
     def refused(self) -> list[Refused]:
         """What was refused, by name."""

@@ -33,6 +33,12 @@ NAMES: tuple[str, ...] = tuple(_SAMPLERS)
 _OWN_SIGMAS = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
 
 
+def check(name: str | None) -> None:
+    """Raise `InvalidRequest` unless name is one of `NAMES` or None."""
+    if name is not None and name not in _SAMPLERS:
+        raise InvalidRequest(f"sampler is {name!r}, which is not a sampler.", f"Take one of: {', '.join(NAMES)}.")
+
+
 def scheduler(name: str | None, own: SchedulerMixin, steps: int) -> SchedulerMixin:
     """A new scheduler object: schedulers carry the state of one painting, so that two must never share one.
 
@@ -42,8 +48,6 @@ def scheduler(name: str | None, own: SchedulerMixin, steps: int) -> SchedulerMix
     config = dict(own.config)
     if name is None:
         return type(own).from_config(config)
-    if name not in _SAMPLERS:
-        raise InvalidRequest(f"sampler is {name!r}, which is not a sampler.", f"Take one of: {', '.join(NAMES)}.")
     class_name, changes = _SAMPLERS[name]
     cls = getattr(diffusers, class_name)
     # The names promise a noise schedule, whichever one the model's own sampler prefers.
