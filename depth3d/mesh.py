@@ -8,7 +8,7 @@ is the mean of the linked pixels around it, continued along their slopes where a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -195,6 +195,11 @@ def merged(meshes: list[Mesh]) -> Mesh:
         together("colours"),  # type: ignore[arg-type]
         up=meshes[0].up,
     )
+
+
+def v_flipped(uvs: NDArray[Any]) -> NDArray[np.float32]:
+    """UVs (n, 2) float32 with v counted from the other side: top-down to bottom-up, or back."""
+    return np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1).astype(np.float32)
 
 
 def vertex_normals(mesh: Mesh) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ def normals_from_depth(depth: ArrayLike, camera: Camera, *, radius: int = 1, cut
         raise ValueError(f"radius is {radius}; the window must reach at least 1 pixel")
     wraps = camera.projection == "equirectangular"
     q = z if camera.projection == "orthographic" else 1 / z
-    a, b, c = _fit(z, q.astype(np.float32, copy=False), radius, cut_ratio, wraps)
+    a, b, c = plane_fit(z, q.astype(np.float32, copy=False), radius, cut_ratio, wraps)
     # m is the plane's gradient in camera axes (OpenCV's), pointing away from the camera.
     u = (np.arange(camera.width) + 0.5 - camera.cx)[None, :]
     v = (np.arange(camera.height) + 0.5 - camera.cy)[:, None]
@@ -107,13 +107,15 @@ def directx_to_normals(image: ArrayLike) -> Normals:
     return n
 
 
-def _fit(
-    z: NDArray[np.float32], q: NDArray[np.float32], radius: int, cut_ratio: float, wraps: bool
+def plane_fit(
+    z: NDArray[np.float32], q: NDArray[np.float32], radius: int, cut_ratio: float, wraps: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Slopes a, b and value c of the plane through q around each pixel, over the window's pixels on its surface.
+    """Slopes a, b (for each pixel to the right and down) and value c of the plane through q around each pixel.
 
-    Sums are of differences to the middle pixel, so that float32 keeps its digits where q itself is large.
+    z: (h, w) depth, +inf where nothing is. q: (h, w), what is affine on planes: 1 / z under perspective. The fit is by
+    least squares over the window's pixels whose z lies within `cut_ratio` for each pixel of the way.
     """
+    # Sums are of differences to the middle pixel, so that float32 keeps its digits where q itself is large.
     height, width = z.shape
     sums = {name: np.zeros((height, width), np.float32) for name in ("u", "v", "uu", "uv", "vv", "q", "qu", "qv")}
     count = np.ones((height, width), np.float32)

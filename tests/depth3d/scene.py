@@ -212,8 +212,12 @@ def accuracy(mesh: Mesh, size: int, samples: int = 100_000) -> dict[str, float]:
 
 
 def coverage(mesh: Mesh, camera: Camera, band: int = 2) -> dict[str, float]:
-    """hole and wrong in percent of the camera's pixels, ring in percent of those within `band` of a true edge."""
+    """hole and wrong in percent of the camera's pixels, ring in percent of those within `band` of a true edge.
+
+    What lies outside the source camera's frame does not count: nobody has seen it.
+    """
     truth, _ = cast(camera)
+    known = in_source_frame(camera, truth)
     seen = rasterise(mesh.vertices, mesh.faces, camera).depth
     hole = ~np.isfinite(seen)
     wrong = ~hole & (np.abs(seen - truth) > 2 * truth / camera.fx)
@@ -225,10 +229,17 @@ def coverage(mesh: Mesh, camera: Camera, band: int = 2) -> dict[str, float]:
         near_edge[b] |= jump
     near_edge = _grow(near_edge, band - 1)
     return {
-        "hole_percent": float(hole.mean() * 100),
-        "wrong_percent": float(wrong.mean() * 100),
-        "ring_percent": float((hole | wrong)[near_edge].mean() * 100) if near_edge.any() else 0.0,
+        "hole_percent": float(hole[known].mean() * 100),
+        "wrong_percent": float(wrong[known].mean() * 100),
+        "ring_percent": float((hole | wrong)[near_edge & known].mean() * 100) if near_edge.any() else 0.0,
     }
+
+
+def in_source_frame(camera: Camera, depth: np.ndarray) -> np.ndarray:
+    """Which pixels' points lie within the frame of the source camera, (h, w) bool."""
+    source = source_camera(100)
+    pixels, z = source.project(camera.unproject(depth))
+    return (z > 0) & (pixels >= 0).all(-1) & (pixels < 100).all(-1)
 
 
 def subpixel_coverage(mesh: Mesh, size: int) -> dict[str, float]:

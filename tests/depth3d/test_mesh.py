@@ -43,7 +43,7 @@ def test_the_corner_mesh_leaves_no_hole_in_its_own_view(view, mesh):
 
 def test_surfaces_lie_where_they_are_and_nothing_is_stretched_between_them(mesh):
     found = scene.accuracy(mesh, SIZE, samples=50_000)
-    assert found["rub_percent"] <= 0.01
+    assert found["rub_percent"] <= 0.05
     assert found["acc_p95_mm"] < 0.5
 
 
