@@ -18,7 +18,8 @@ def journal(tmp_path):
 
 
 def record(job_id="1", **changes):
-    return Record(job_id, changes.pop("session", "s"), "Generate", {"prompt": "a boat", "digest": b"\x00\xff"}, **changes)
+    job = {"prompt": "a boat", "digest": b"\x00\xff"}
+    return Record(job_id, changes.pop("session", "s"), "Generate", job, **changes)
 
 
 def test_a_job_comes_back_as_it_was_written(journal):
