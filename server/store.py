@@ -13,7 +13,6 @@ import contextlib
 import mmap
 import os
 import secrets
-import shutil
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
@@ -63,7 +62,7 @@ class BlobStore:
 
     @property
     def nbytes(self) -> int:
-        """What all files take, those that are still being written included."""
+        """What all blobs take on the disk."""
         return self._bytes
 
     def path(self, digest: bytes) -> Path:
@@ -96,35 +95,43 @@ class BlobStore:
                 data.release()
                 self.discard(ref.digest)
                 return None
-            self._remember(found)
+            self._remember(ref, found.part_digests)
             return found
         return Blob(ref, data, known[1]) if known[0] == ref else None
-
-    def create(self, ref: BlobRef, base: Blob | None = None) -> Partial:
-        """A file for a blob that is on its way, filled with the bytes of `base` if that is given. Touches the disk.
-
-        Raises StoreFull.
-        """
-        self._reserve(max(ref.nbytes, BLOCK))
-        path = self._folder / f"{_PARTIAL}{secrets.token_hex(8)}"
-        try:
-            if base is not None:
-                shutil.copyfile(self.path(base.ref.digest), path)
-            with path.open("r+b" if base else "w+b") as file:
-                file.truncate(ref.nbytes)
-                return Partial(self, ref, path, mmap.mmap(file.fileno(), ref.nbytes))
-        except OSError:
-            self._give_back(max(ref.nbytes, BLOCK))
-            path.unlink(missing_ok=True)
-            raise
 
     def put(self, blob: Blob) -> None:
         """Write a blob whose bytes are known to be right. Touches the disk. Raises StoreFull."""
         if self.has(blob.ref):
             return
-        partial = self.create(blob.ref)
-        partial.data[:] = blob.data
-        partial.keep(blob.part_digests)
+        path = self.partial()
+        try:
+            path.write_bytes(blob.data)
+            self.adopt(path, blob.ref, blob.part_digests)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def partial(self, owner: str = "") -> Path:
+        """A name for a file that is to become a blob by `adopt`; `sweep(owner)` removes what never did."""
+        return self._folder / f"{_PARTIAL}{owner}-{secrets.token_hex(8)}"
+
+    def adopt(self, path: Path, ref: BlobRef, part_digests: bytes) -> None:
+        """Take over a file of `partial` whose bytes are known to be the blob's. Touches the disk. Raises StoreFull."""
+        size = max(ref.nbytes, BLOCK)
+        with self._lock:
+            if ref.digest in self._entries:
+                path.unlink()
+            else:
+                self._make_room(size)
+                path.replace(self.path(ref.digest))
+                self._entries[ref.digest] = _Entry(size)
+                self._bytes += size
+            self._entries.move_to_end(ref.digest)
+        self._remember(ref, part_digests)
+
+    def sweep(self, owner: str) -> None:
+        """Remove the files that `owner` began and did not live to end. Touches the disk."""
+        for path in self._folder.glob(f"{_PARTIAL}{owner}-*"):
+            path.unlink(missing_ok=True)
 
     def base_for(self, ref: BlobRef, part_digests: bytes) -> tuple[Blob, list[int]] | None:
         """The blob here that differs least from a new one of those part digests, and the parts that differ.
@@ -132,7 +139,8 @@ class BlobStore:
         None where no blob of that shape, dtype and colour has a part in common with it. Touches the disk.
         """
         with self._lock:
-            known = [self._entries[digest].blob for digest in self._like.get(_shape_of(ref), ())]
+            alike = self._like.get(_shape_of(ref), ())
+            known = [self._entries[digest].blob for digest in alike if digest in self._entries]
         best: tuple[BlobRef, list[int]] | None = None
         for found in reversed(known):
             if found is not None and len(found[1]) == len(part_digests):
@@ -171,40 +179,21 @@ class BlobStore:
         with self._lock:
             self._drop(digest)
 
-    def _remember(self, blob: Blob) -> None:
+    def _remember(self, ref: BlobRef, part_digests: bytes) -> None:
         with self._lock:
-            entry = self._entries.get(blob.ref.digest)
+            entry = self._entries.get(ref.digest)
             if entry is not None and entry.blob is None:
-                entry.blob = (blob.ref, blob.part_digests)
-                self._like.setdefault(_shape_of(blob.ref), deque(maxlen=CANDIDATES)).append(blob.ref.digest)
+                entry.blob = (ref, part_digests)
+                self._like.setdefault(_shape_of(ref), deque(maxlen=CANDIDATES)).append(ref.digest)
 
-    def _kept(self, blob: Blob, partial: Path) -> None:
-        """A partial file has become a blob; its room is reserved already."""
-        size = max(blob.ref.nbytes, BLOCK)
-        with self._lock:
-            if blob.ref.digest in self._entries:
-                self._bytes -= size
-                partial.unlink()
-            else:
-                partial.replace(self.path(blob.ref.digest))
-                self._entries[blob.ref.digest] = _Entry(size)
-            self._entries.move_to_end(blob.ref.digest)
-        self._remember(blob)
-
-    def _reserve(self, nbytes: int) -> None:
-        with self._lock:
-            for digest in list(self._entries):
-                if self._bytes + nbytes <= self._quota:
-                    break
-                if not self._holders[digest]:
-                    self._drop(digest)
-            if self._bytes + nbytes > self._quota:
-                raise StoreFull(nbytes, self._quota)
-            self._bytes += nbytes
-
-    def _give_back(self, nbytes: int) -> None:
-        with self._lock:
-            self._bytes -= nbytes
+    def _make_room(self, nbytes: int) -> None:
+        for digest in list(self._entries):
+            if self._bytes + nbytes <= self._quota:
+                return
+            if not self._holders[digest]:
+                self._drop(digest)
+        if self._bytes + nbytes > self._quota:
+            raise StoreFull(nbytes, self._quota)
 
     def _drop(self, digest: bytes) -> None:
         entry = self._entries.get(digest)
@@ -234,33 +223,6 @@ class BlobStore:
         for _, size, digest in sorted(found):
             self._entries[digest] = _Entry(size)
             self._bytes += size
-
-
-class Partial:
-    """A blob that is on its way: `data` is writable, of `ref.nbytes` bytes. End with `keep` or `drop`."""
-
-    def __init__(self, store: BlobStore, ref: BlobRef, path: Path, mapped: mmap.mmap) -> None:
-        self.ref, self.data = ref, memoryview(mapped)
-        self._store, self._path = store, path
-
-    def keep(self, part_digests: bytes | None = None) -> Blob:
-        """Check the bytes (unless their part digests are known to be right) and store the blob. Touches the disk.
-
-        Raises InvalidBlob, and then the file is gone.
-        """
-        try:
-            data = self.data.toreadonly()
-            found = Blob(self.ref, data, part_digests) if part_digests else verify(self.ref, data)
-        except InvalidBlob:
-            self.drop()
-            raise
-        self._store._kept(found, self._path)
-        return found
-
-    def drop(self) -> None:
-        """Forget the bytes that have arrived. Touches the disk."""
-        self._path.unlink(missing_ok=True)
-        self._store._give_back(max(self.ref.nbytes, BLOCK))
 
 
 def _shape_of(ref: BlobRef) -> tuple[object, ...]:

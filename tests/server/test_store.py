@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge_protocol.blobs import Blob, BlobRef, InvalidBlob
+from bridge_protocol.blobs import Blob, BlobRef
 from server.store import BlobStore, StoreFull
 
 KIB = 1024
@@ -50,15 +50,6 @@ def test_a_description_that_does_not_belong_to_the_digest_finds_nothing(tmp_path
     assert store.find(blob.ref) is not None
 
 
-def test_bytes_without_their_digest_are_refused_and_leave_nothing(tmp_path):
-    store, blob = BlobStore(tmp_path, 1 << 20), picture(1)
-    partial = store.create(blob.ref)
-    with pytest.raises(InvalidBlob):
-        partial.keep()
-    assert list(tmp_path.iterdir()) == []
-    assert store.nbytes == 0
-
-
 def test_the_least_recently_used_make_room(tmp_path):
     store = BlobStore(tmp_path, 12 * KIB)
     blobs = [picture(seed) for seed in range(4)]  # 4 KiB each
@@ -97,20 +88,35 @@ def test_a_blob_that_is_open_can_still_be_read_after_its_eviction(tmp_path):
 
 
 def test_unfinished_files_of_a_dead_server_are_removed(tmp_path):
-    BlobStore(tmp_path, 1 << 20).create(picture(1).ref)
-    assert len(list(tmp_path.iterdir())) == 1
+    BlobStore(tmp_path, 1 << 20).partial().write_bytes(b"half")
     assert BlobStore(tmp_path, 1 << 20).nbytes == 0
     assert list(tmp_path.iterdir()) == []
 
 
+def test_unfinished_files_of_a_dead_worker_are_removed_and_no_others(tmp_path):
+    store = BlobStore(tmp_path, 1 << 20)
+    dead, alive = store.partial("dead"), store.partial("alive")
+    for path in (dead, alive):
+        path.write_bytes(b"half")
+    store.sweep("dead")
+    assert (dead.exists(), alive.exists()) == (False, True)
+
+
 def test_the_same_blob_written_twice_takes_its_room_once(tmp_path):
     store, blob = BlobStore(tmp_path, 1 << 20), picture(1)
-    partials = [store.create(blob.ref) for _ in range(2)]
-    for partial in partials:
-        partial.data[:] = blob.data
-        partial.keep()
+    paths = [store.partial() for _ in range(2)]
+    for path in paths:
+        path.write_bytes(blob.data)
+        store.adopt(path, blob.ref, blob.part_digests)
     assert store.nbytes == 4 * KIB
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_store_leaves_no_half_written_file(tmp_path):
+    store = BlobStore(tmp_path, 2 * KIB)
+    with pytest.raises(StoreFull):
+        store.put(picture(1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_blob_that_differs_least_is_the_base_of_a_new_one(tmp_path):
@@ -126,10 +132,6 @@ def test_the_blob_that_differs_least_is_the_base_of_a_new_one(tmp_path):
     base, changed = store.base_for(wanted.ref, wanted.part_digests)
     assert base.ref == Blob.of(near).ref
     assert changed == [3]
-    partial = store.create(wanted.ref, base)
-    np.frombuffer(partial.data, np.uint8).reshape(new.shape)[256:, 256:] = new[256:, 256:]
-    assert partial.keep().data == wanted.data
-    assert store.find(base.ref).data == base.data, "the base itself is untouched"
 
 
 def test_a_blob_without_a_common_part_has_no_base(tmp_path):
