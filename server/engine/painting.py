@@ -9,6 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.errors import InvalidRequest
+from server.engine.probe import CONTROLS
+
 Pixels = NDArray[Any]
 Phase = Literal["loading", "encoding", "sampling", "decoding", "compositing"]
 
@@ -17,7 +20,7 @@ Phase = Literal["loading", "encoding", "sampling", "decoding", "compositing"]
 class ControlInput:
     """One thing that the picture has to follow.
 
-    kind: a name of `controls.KINDS`: depth, normal, pose, canny, scribble, lineart, …
+    kind: a name of `probe.CONTROLS`: depth, normal, pose, canny, scribble, lineart, …
     array: what the network shall see, of any size (it is resized to the picture):
         - uint8, uint16, float16 or float32 (h, w) or (h, w, 3|4): a control image that is drawn already, in the
           network's own convention; integers over their whole range, floats in [0, 1].
@@ -25,8 +28,9 @@ class ControlInput:
           is; it is brought to the disparity that depth networks were trained on.
         - kind normal, float32 (h, w, 3) with `metric=True`: unit camera-space normals, x right, y up, z toward the
           viewer, zero where nothing is.
-        - kind pose, float32 (people, 18, 3) with `metric=True`: COCO-18 keypoints as (x, y, visibility) in pixels of
-          `size`, half pixels at the centres; it is drawn.
+        - kind pose, float (people, n, 3) with `metric=True`: keypoints as (x, y, visibility) in pixels of `size`, pixel
+          centres at (i + 0.5), visibility 0 where there is none; n is 18 (COCO-18 body), 60 (then 21 of the left and
+          21 of the right hand) or 130 (then 70 of the face); it is drawn.
     metric: whether `array` holds measured values (see above) instead of a control image.
     size: (width, height) of the picture that pose keypoints are given in; None means the request's size.
     weight: strength of the control, 0 to 2. start, end: the part of the sampling in [0, 1] in which it acts.
@@ -53,11 +57,12 @@ class PaintRequest:
     mask_grow: pixels by which the mask is widened (negative: shrunk). mask_feather: width in pixels of the soft rim,
         which lies outside of the grown mask. mask_padding: pixels of context around the mask's bounding box; the box
         with its context is painted at the model's native size and pasted back. None paints the whole picture.
-    width, height: pixels, multiples of 8; None takes the model's native size.
+    width, height: pixels, at least 64, multiples of 8; None takes the model's native size.
     seed: of the first picture of the batch; the others take seed + 1, seed + 2, …; None draws one.
     guidance_scale: 1 or less turns classifier-free guidance off. sampler: a name of `samplers.NAMES`; None is the
         model's own. denoising_strength: 0 keeps the image, 1 forgets it.
-    seamless_x, seamless_y: make the picture tile along that axis.
+    seamless_x, seamless_y: make the picture tile along that axis; its sides must then be multiples of the model's
+        coarsest period (64 for SD 1.x, 32 for SDXL).
     loras: (id, weight). model: id of a checkpoint; None takes the catalog's default.
     preview_every: a preview after every n steps, 0 for none. preview_size: longest side of a preview in pixels.
     """
@@ -124,3 +129,89 @@ class Painting:
 
 OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
+
+
+def check(request: PaintRequest) -> None:
+    """Raise `InvalidRequest` for what no model could paint."""
+    _check_pixels("image", request.image, (3,), (3, 4))
+    _check_pixels("mask", request.mask, (2,), None)
+    if request.mask is not None:
+        if request.image is None:
+            raise InvalidRequest("mask is given without an image.", "Give the image that the mask belongs to.")
+        if request.mask.shape != request.image.shape[:2]:
+            raise InvalidRequest(
+                f"mask is {_size(request.mask)} and image is {_size(request.image)}.", "Give both at the same size."
+            )
+    for field_name in ("width", "height"):
+        value = getattr(request, field_name)
+        if value is not None and request.image is not None:
+            side = request.image.shape[1 if field_name == "width" else 0]
+            if value != side:
+                raise InvalidRequest(
+                    f"{field_name} is {value} and the image's is {side}.", "Leave it out, or resize the image."
+                )
+        elif value is not None and (value < 64 or value % 8):
+            raise InvalidRequest(
+                f"{field_name} is {value}; it must be a multiple of 8 from 64 on.", f"Take {max(64, value // 8 * 8)}."
+            )
+    _check_range("steps", request.steps, 1, 1000)
+    _check_range("guidance_scale", request.guidance_scale, 0, 100)
+    _check_range("denoising_strength", request.denoising_strength, 0, 1)
+    _check_range("batch", request.batch, 1, 64)
+    _check_range("mask_feather", request.mask_feather, 0, 1024)
+    _check_range("mask_grow", request.mask_grow, -1024, 1024)
+    _check_range("mask_padding", request.mask_padding or 0, 0, 8192)
+    _check_range("preview_every", request.preview_every, 0, 1000)
+    _check_range("preview_size", request.preview_size, 8, 8192)
+    if request.seed is not None:
+        _check_range("seed", request.seed, 0, 2**63 - 1 - request.batch)
+    for number, control in enumerate(request.controls):
+        _check_control(f"controls[{number}]", control)
+
+
+def _check_control(name: str, control: ControlInput) -> None:
+    if control.kind not in CONTROLS:
+        raise InvalidRequest(
+            f"{name}.kind is {control.kind!r}, which is not a control.", f"Take one of: {', '.join(CONTROLS)}."
+        )
+    _check_range(f"{name}.weight", control.weight, 0, 2)
+    _check_range(f"{name}.start", control.start, 0, 1)
+    _check_range(f"{name}.end", control.end, control.start, 1)
+    if not control.metric:
+        _check_pixels(f"{name}.array", control.array, (2, 3), (3, 4))
+        return
+    shape = control.array.shape
+    shapes = {
+        "depth": ("(h, w)", len(shape) == 2),
+        "normal": ("(h, w, 3)", len(shape) == 3 and shape[2] == 3),
+        "pose": ("(people, 18 or 60 or 130, 3)", len(shape) == 3 and shape[1] in (18, 60, 130) and shape[2] == 3),
+    }
+    wanted, fine = shapes.get(control.kind, ("", False))
+    if not wanted:
+        raise InvalidRequest(f"{name} of kind {control.kind!r} cannot be metric.", "Give a control image.")
+    if not fine or not np.issubdtype(control.array.dtype, np.floating):
+        raise InvalidRequest(
+            f"{name}.array is {control.array.dtype} {shape}; metric {control.kind} is float {wanted}.",
+            "Give it in this shape, or a control image with metric off.",
+        )
+
+
+def _check_pixels(name: str, pixels: Pixels | None, ndims: tuple[int, ...], channels: tuple[int, ...] | None) -> None:
+    if pixels is None:
+        return
+    shape_fits = pixels.ndim in ndims and (pixels.ndim == 2 or channels is None or pixels.shape[2] in channels)
+    if not shape_fits or 0 in pixels.shape or pixels.dtype not in (np.uint8, np.uint16, np.float16, np.float32):
+        wanted = " or ".join("(h, w)" if n == 2 else "(h, w, 3|4)" for n in ndims)
+        raise InvalidRequest(
+            f"{name} is {pixels.dtype} {pixels.shape}; it must be uint8, uint16, float16 or float32 {wanted}.",
+            "Convert it to one of these.",
+        )
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # NaN is in no range
+        raise InvalidRequest(f"{name} is {value}; it must lie in {low} to {high}.", f"Take {low} to {high}.")
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[1]} × {pixels.shape[0]}"
