@@ -18,7 +18,6 @@ from typing import Any, Protocol
 from bridge_protocol.blobs import BlobRef
 from bridge_protocol.codec import ProtocolError
 
-
 _CONNECT = "Connect to 127.0.0.1, localhost or [::1] with the port on which it listens."
 
 
@@ -102,7 +101,7 @@ def check_handshake(
         return Refusal(HTTPStatus.FORBIDDEN, "Web pages may not use this server. Use a plugin or the command line.\n")
     credentials = headers.get_all("Authorization")
     if credentials and not (len(credentials) == 1 and is_token(credentials[0].removeprefix("Bearer "), token)):
-        return Refusal(HTTPStatus.UNAUTHORIZED, "The token is wrong. `brushwire doctor` tells where the right one lies.\n")
+        return Refusal(HTTPStatus.UNAUTHORIZED, "The token is wrong; `brushwire doctor` tells where it lies.\n")
     return None
 
 

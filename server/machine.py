@@ -14,7 +14,6 @@ from typing import IO
 
 import platformdirs
 import psutil
-
 from bridge_protocol.machine import private_folder, shared_root
 
 _OWNER = "owner"

@@ -17,8 +17,8 @@ class Settings:
 
     host, port: where it listens; port 0 takes a free one. models: folders with models. devices: one worker process for
     each; None is the best device there is. data: where its journal and its blobs lie. runtime: where its address and
-    token lie; None is the user's runtime folder. store_bytes: of the blob store. names: further names by which clients may
-    call this host. certificate, key: PEM files for TLS, without which only this machine is listened to.
+    token lie; None is the user's runtime folder. store_bytes: of the blob store. names: further names by which clients
+    may call this host. certificate, key: PEM files for TLS, without which only this machine is listened to.
     grace: seconds that a client has to come back before its jobs with on_disconnect "cancel" are cancelled.
     painter: where the worker finds its painter, as module:function.
     """

@@ -54,6 +54,6 @@ def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[
 
 def verb(kind: str) -> Verb:
     """What carries out jobs of that kind. Raises KeyError."""
-    from server.verbs import generate  # noqa: PLC0415 - it needs this module
+    from server.verbs import generate
 
     return {"Generate": generate.run}[kind]

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge_protocol.blobs import ColorSpace
+from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.jobs import Control, Generate
 from bridge_protocol.records import InvalidValue
 from server.engine.painting import ControlInput, IsCancelled, OnProgress, PaintRequest
 from server.verbs import Arrays, Made, Painter, Yield
 
-#: A float32 array of these kinds and this many channels is measured data, not a control image that is drawn already.
-MEASURED = {"depth": 1, "normal": 3, "pose": 3}
 #: COCO-18.
 KEYPOINTS = 18
 #: The same as in the engine's request, where a job leaves it to the model.
@@ -23,10 +21,10 @@ GUIDANCE_SCALE = PaintRequest.guidance_scale
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
     """Paint a Generate job. Raises InvalidValue, or an EngineError of the painter."""
-    request, color = request_of(job, arrays)
+    request = request_of(job, arrays)
     painting = painter.paint(request, on_progress, cancelled)
     outputs = [
-        Made("image", np.ascontiguousarray(image), color, {"seed": seed})
+        Made("image", np.ascontiguousarray(image), "srgb", {"seed": seed})
         for image, seed in zip(painting.images, painting.seeds, strict=True)
     ]
     info: dict[str, Any] = {
@@ -38,15 +36,16 @@ def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress
     return Yield(outputs, info)
 
 
-def request_of(job: Generate, arrays: Arrays) -> tuple[PaintRequest, ColorSpace]:
-    """The job in the engine's terms, and the colour space of what it will paint. Raises InvalidValue."""
-    image = None if job.image is None else _picture("image", arrays[_digest(job.image)])
-    mask = None if job.mask is None else _mask(arrays[_digest(job.mask)], image)
+def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
+    """The job in the engine's terms. Raises InvalidValue."""
+    image = None if job.image is None else _picture(_ref(job.image), arrays)
+    mask = None if job.mask is None else _mask(arrays[_ref(job.mask).digest], image)
     for name, asked in (("width", job.width), ("height", job.height)):
         side = None if image is None else image.shape[1 if name == "width" else 0]
         if side is not None and asked is not None and asked != side:
-            raise InvalidValue(name, asked, f"the image's own ({side}), or left out", f"Leave {name} out, or scale the image.")
-    request = PaintRequest(
+            remedy = f"Leave {name} out, or scale the image."
+            raise InvalidValue(name, asked, f"the image's own ({side}), or left out", remedy)
+    return PaintRequest(
         prompt=job.prompt,
         negative_prompt=job.negative_prompt,
         image=image,
@@ -70,21 +69,18 @@ def request_of(job: Generate, arrays: Arrays) -> tuple[PaintRequest, ColorSpace]
         preview_every=job.preview_every,
         preview_size=job.preview_size,
     )
-    color: ColorSpace = "srgb" if job.image is None else job.image.ref.color if hasattr(job.image, "ref") else job.image.color
-    return request, color
 
 
 def _control(index: int, control: Control, arrays: Arrays) -> ControlInput:
-    array = arrays[_digest(control.image)]
+    array = arrays[_ref(control.image).digest]
     field = f"controls[{index}].image"
-    channels = array.shape[2] if array.ndim == 3 else 1
-    measured = array.dtype == np.float32 and MEASURED.get(control.kind) == channels
-    if measured and control.kind == "pose":
-        if array.ndim != 2 or array.shape[0] % KEYPOINTS:
-            raise InvalidValue(field, f"shape {array.shape}", f"float32 ({KEYPOINTS}·people, 3): x, y, visibility")
-        array = array.reshape(-1, KEYPOINTS, 3)
-    elif array.ndim < 2 or channels not in (1, 3, 4):
+    if array.ndim < 2 or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise InvalidValue(field, f"shape {array.shape}", "(h, w), (h, w, 3) or (h, w, 4)")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    measured = _is_measured(control.kind, array)
+    if measured and control.kind == "pose":
+        array = array.reshape(-1, KEYPOINTS, 3)
     return ControlInput(
         kind=control.kind,
         array=array,
@@ -96,10 +92,22 @@ def _control(index: int, control: Control, arrays: Arrays) -> ControlInput:
     )
 
 
-def _picture(field: str, array: NDArray[Any]) -> NDArray[Any]:
-    if array.ndim != 3 or array.shape[2] not in (3, 4):
-        raise InvalidValue(field, f"shape {array.shape}", "(h, w, 3) or (h, w, 4)")
-    return array
+def _is_measured(kind: str, array: NDArray[Any]) -> bool:
+    """Whether an array holds scene units, unit vectors or keypoints, instead of a control image drawn already."""
+    if array.dtype != np.float32:
+        return False
+    if kind == "pose":
+        return array.ndim == 2 and array.shape[1] == 3 and array.shape[0] % KEYPOINTS == 0
+    return (kind == "depth" and array.ndim == 2) or (kind == "normal" and array.shape[2:] == (3,))
+
+
+def _picture(ref: BlobRef, arrays: Arrays) -> NDArray[Any]:
+    if len(ref.shape) != 3 or ref.shape[2] not in (3, 4):
+        raise InvalidValue("image", f"shape {ref.shape}", "(h, w, 3) or (h, w, 4)")
+    if ref.color == "linear":
+        # Encoding and decoding again would change the pixels outside of the mask in their last bit.
+        raise InvalidValue("image", "linear", "sRGB", "Convert the picture to sRGB before sending it.")
+    return arrays[ref.digest]
 
 
 def _mask(array: NDArray[Any], image: NDArray[Any] | None) -> NDArray[Any]:
@@ -111,6 +119,5 @@ def _mask(array: NDArray[Any], image: NDArray[Any] | None) -> NDArray[Any]:
     return array
 
 
-def _digest(array: Any) -> bytes:
-    """Of a Blob or a BlobRef."""
-    return array.ref.digest if hasattr(array, "ref") else array.digest
+def _ref(array: Blob | BlobRef) -> BlobRef:
+    return array.ref if isinstance(array, Blob) else array
