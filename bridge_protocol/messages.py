@@ -23,14 +23,12 @@ SUBPROTOCOL = "brushwire.v1"
 
 @dataclass(frozen=True)
 class Hello:
-    """The first message. With `session`, the client comes back to it and has seen its events up to `seen`."""
+    """The first message. With `session`, the client comes back to it and is told again what it did not acknowledge."""
 
     versions: list[int] = param(doc="The protocol versions that it speaks.", max_length=16)
     client: str = param("", "Its name and version, for people to read.", max_length=200)
     token: str | None = param(None, "For hosts that cannot send the Authorization header.", max_length=200)
     session: str | None = param(None, "The session to come back to.", max_length=64)
-    epoch: str | None = param(None, "The server's run that `seen` belongs to.", max_length=64)
-    seen: int = param(0, "The last event that arrived.", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class Welcome:
 
     version: int = param(doc="The version that both speak from here on.")
     session: str = param(doc="The session's id; only servers make them.")
-    epoch: str = param(doc="This run of the server; sequence numbers begin anew with it.")
+    epoch: str = param(doc="This run of the server; events are numbered anew with it.")
     server: str = param("", "The server's name and version.")
     resumed: bool = param(False, "Whether the session that was asked for goes on.")
     shared_folder: str | None = param(None, "Where payloads can lie for this session, if on the same machine.")

@@ -1,0 +1,491 @@
+"""The one client: blocking calls and event callbacks over one I/O thread.
+
+    with BridgeClient("my tool 1.0") as client:
+        result = client.run(Generate(prompt="a brick wall"))
+        result.blobs[0].data  # the pixels; result.blobs[0].ref.shape tells how they lie
+
+`run` blocks; `submit` returns a `Handle` at once. Everything may be called from a GUI's thread: nothing blocks but
+`Handle.result`, `run`, `query` and `close`. Callbacks are called in the I/O thread: a host puts what they bring into
+a queue of its own. The client reconnects and resumes by itself for as long as it is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.typing import Subprotocol
+
+from . import discovery, launch
+from . import messages as m
+from .blobs import Blob, BlobRef, InvalidBlob, verify
+from .client_session import ClientSession, Connected, Event, Finished, MapFile, PreviewPixels, Refused
+from .codec import MAX_FRAME, ProtocolError
+from .jobs import Priority, job_to_plain
+from .lanes import SharedFolder
+from .records import blob_refs
+from .session import Arrived
+from .transfer import SendQueue
+
+log = logging.getLogger("brushwire.client")
+
+#: Waits between attempts to reconnect, in seconds; the last one repeats.
+_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+#: A host that holds Python's lock for long (a render, a dialog) must not lose its socket to a missed ping.
+_PING_TIMEOUT = 120
+
+
+class BridgeError(Exception):
+    """A job made nothing, or the server could not be reached.
+
+    code: stable, for programs. sentence, remedy: for people. retryable: whether the same may succeed later.
+    field: the job's field that was wrong, if one was.
+    """
+
+    def __init__(self, code: str, sentence: str, remedy: str = "", *, retryable: bool = False, field: str = "") -> None:
+        super().__init__(f"{sentence} {remedy}".strip())
+        self.code, self.sentence, self.remedy, self.retryable, self.field = code, sentence, remedy, retryable, field
+
+
+class JobCancelledError(BridgeError):
+    """The job was cancelled, or a newer one took its slot."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job made: `outputs` in their order, with their bytes in `blobs`, and what is to be told about all."""
+
+    id: str
+    outputs: list[m.Output]
+    blobs: list[Blob]
+    info: dict[str, Any]
+
+
+class Handle:
+    """A job that was submitted: its progress, its newest preview, its result."""
+
+    def __init__(self, client: BridgeClient, job_id: str, on_event: Callable[[Event], None] | None) -> None:
+        self.id = job_id
+        #: The newest of each, or None.
+        self.progress: m.Progress | None = None
+        self.preview: PreviewPixels | None = None
+        #: Resolves to a JobResult, or raises BridgeError.
+        self.future: Future[JobResult] = Future()
+        self._client = client
+        self._on_event = on_event
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, one way or another."""
+        return self.future.done()
+
+    def result(self, timeout: float | None = None) -> JobResult:
+        """Wait for the job's end. Raises BridgeError where it failed, JobCancelledError, or TimeoutError."""
+        try:
+            return self.future.result(timeout)
+        except FutureTimeout:
+            raise TimeoutError(f"job {self.id} has not ended within {timeout} s; it goes on") from None
+
+    def cancel(self) -> None:
+        """Ask the server to end this job; its end comes as JobCancelledError, or as its result if that was first."""
+        self._client.cancel(self.id)
+
+    def acknowledge(self) -> None:
+        """Tell the server that the result is safe here; only for jobs submitted with ``auto_acknowledge=False``."""
+        self._client.acknowledge(self.id)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, m.Progress):
+            self.progress = event
+        elif isinstance(event, PreviewPixels):
+            self.preview = event
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:  # the caller's callback must not end the connection
+                log.exception("a callback for job %s failed", self.id)
+
+
+class BridgeClient:
+    """A connection to the server that stays.
+
+    name: what the server's log calls this client. url: where the server is; None: found through the runtime folder,
+    again before each attempt. start_server: start one where none is running. session: the id of an earlier run of the
+    host, whose unacknowledged results come again (through `on_orphan`). shared_memory: whether payloads may go through
+    the shared folder. on_state: told "connecting", "connected" or "closed: …" as it changes; on_orphan: given the
+    result of a job that this run of the host did not submit. runtime: the runtime folder, where it is not the user's.
+    """
+
+    def __init__(
+        self,
+        name: str = "python",
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        start_server: bool = False,
+        session: str | None = None,
+        shared_memory: bool = True,
+        on_state: Callable[[str], None] | None = None,
+        on_orphan: Callable[[Event], None] | None = None,
+        runtime: Path | None = None,
+    ) -> None:
+        self._name, self._url, self._token, self._runtime = name, url, token, runtime
+        self._start_server, self._shared_memory = start_server, shared_memory
+        self._on_state, self._on_orphan = on_state, on_orphan
+        self._session = ClientSession(name, session=session)
+        self._session.put = self._put
+        self._handles: dict[str, tuple[Handle, bool]] = {}
+        self._queries: dict[int, Future[Any]] = {}
+        self._next_query = 0
+        self._folder: SharedFolder | None = None
+        self._lane_ready = False
+        self._wake = asyncio.Event()
+        self._closing = False
+        self.state = "connecting"
+        self._welcomed = threading.Event()
+        self._problem: BridgeError | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="brushwire-client", daemon=True)
+        self._thread.start()
+
+    # -- for the caller, from any thread
+
+    @property
+    def session_id(self) -> str | None:
+        """The session's id, for a host that wants to come back to it after its own restart."""
+        return self._session.id
+
+    @property
+    def uses_shared_memory(self) -> bool:
+        """Whether payloads go through the shared folder now."""
+        return self._lane_ready
+
+    def wait_connected(self, timeout: float = 60.0) -> BridgeClient:
+        """Wait for the server's answer. Raises BridgeError with the reason where there is none in time."""
+        if not self._welcomed.wait(timeout):
+            raise self._problem or BridgeError(
+                "no_server", "No server answered.", "Start one with `brushwire serve`.", retryable=True
+            )
+        return self
+
+    def submit(
+        self,
+        job: Any,
+        *,
+        priority: Priority = "interactive",
+        slot: str = "",
+        on_disconnect: str = "keep",
+        on_event: Callable[[Event], None] | None = None,
+        auto_acknowledge: bool = True,
+    ) -> Handle:
+        """Ask for a job; returns at once. Raises records.InvalidValue where the job itself is wrong.
+
+        Arrays in the job must be whole blobs (`Blob.of`). on_event is called in the I/O thread with each event.
+        """
+        kind, fields = job_to_plain(job)
+        blobs = blob_refs(job)
+        if not all(isinstance(blob, Blob) for blob in blobs):
+            raise ValueError("a job's arrays must be given whole (Blob.of), not by reference")
+        submit = m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect)  # type: ignore[arg-type]
+        handle = Handle(self, submit.id, on_event)
+        self._call(self._submit, submit, [blob for blob in blobs if isinstance(blob, Blob)], handle, auto_acknowledge)
+        return handle
+
+    def run(self, job: Any, timeout: float | None = None, **options: Any) -> JobResult:
+        """Submit a job and wait for its result; takes `submit`'s options."""
+        return self.submit(job, **options).result(timeout)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the server to end a job."""
+        self._call(lambda: self._dispatch(self._session.cancel(job_id)))
+
+    def acknowledge(self, job_id: str) -> None:
+        """Tell the server that a job's end is safe here."""
+        self._call(self._session.acknowledge, job_id)
+
+    def claim(self, job_id: str) -> None:
+        """Take over a job whose client is gone; its end comes through `on_orphan`."""
+        self._call(self._session.send, m.Claim(job_id))
+
+    def query(self, what: str, timeout: float = 30.0) -> Any:
+        """One of the server's lists (see messages.Query). Raises TimeoutError."""
+        return self._ask(lambda number: m.Query(number, what), timeout)  # type: ignore[arg-type]
+
+    def ping(self, timeout: float = 30.0) -> None:
+        """Wait for a Pong. Raises TimeoutError."""
+        self._ask(m.Ping, timeout)
+
+    def close(self) -> None:
+        """End the connection and the thread; jobs go on, and their results wait on the server."""
+        if self._thread.is_alive():
+            self._call(self._stop)
+            self._thread.join()
+
+    def __enter__(self) -> BridgeClient:
+        """Connect, as `wait_connected`."""
+        try:
+            return self.wait_connected()
+        except BridgeError:
+            self.close()
+            raise
+
+    def __exit__(self, *_exc: object) -> None:
+        """Close."""
+        self.close()
+
+    # -- in the I/O thread
+
+    def _call(self, function: Callable[..., object], *args: object) -> None:
+        if not self._thread.is_alive():
+            raise BridgeError("closed", "This client is closed.", "Make a new one.")
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def _ask(self, make: Callable[[int], m.Message], timeout: float) -> Any:
+        future: Future[Any] = Future()
+
+        def ask() -> None:
+            self._next_query += 1
+            self._queries[self._next_query] = future
+            self._session.send(make(self._next_query))
+
+        self._call(ask)
+        try:
+            return future.result(timeout)
+        except FutureTimeout:
+            raise TimeoutError(f"the server has not answered within {timeout} s") from None
+
+    def _submit(self, submit: m.Submit, blobs: list[Blob], handle: Handle, auto_acknowledge: bool) -> None:
+        self._handles[submit.id] = (handle, auto_acknowledge)
+        self._session.submit(submit, blobs)
+
+    def _stop(self) -> None:
+        self._closing = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._live())
+        finally:
+            self._set_state("closed")
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+            for handle, _ in self._handles.values():
+                if not handle.done:
+                    handle.future.set_exception(
+                        BridgeError("closed", "The client was closed.", "The result waits on the server.")
+                    )
+
+    async def _live(self) -> None:
+        failures = 0
+        while not self._closing:
+            try:
+                url, token = await self._loop.run_in_executor(None, self._find_server)
+                async with connect(
+                    url,
+                    subprotocols=[Subprotocol(m.SUBPROTOCOL)],
+                    additional_headers={"Authorization": f"Bearer {token}"},
+                    compression=None,
+                    max_size=MAX_FRAME,
+                    ping_timeout=_PING_TIMEOUT,
+                    proxy=None,
+                ) as socket:
+                    failures = 0
+                    await self._converse(socket)
+            except BridgeError as error:
+                self._problem = error
+            except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, ProtocolError) as error:
+                self._problem = _problem_of(error)
+                log.debug("connection ended: %s", error)
+            if self._closing:
+                return
+            self._set_state(f"connecting: {self._problem}" if self._problem else "connecting")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _BACKOFF[min(failures, len(_BACKOFF) - 1)])
+            failures += 1
+
+    def _find_server(self) -> tuple[str, str]:
+        token = self._token or discovery.token(self._runtime)
+        if self._url:
+            return self._url, token
+        address = discovery.find(self._runtime)
+        if self._start_server and (address is None or not discovery.listens(address)):
+            address = launch.start_server(self._runtime)
+        if address is None:
+            raise BridgeError("no_server", "No server is running.", "Start one with `brushwire serve`.", retryable=True)
+        return address.url, token
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        queue = self._session.attach()
+        queue.on_ready = self._wake.set
+        self._session.connected()
+        writer = asyncio.ensure_future(self._write(socket, queue))
+        try:
+            async for data in socket:
+                if isinstance(data, str):
+                    raise ProtocolError("bad_frame", "The server sent text.")
+                self._dispatch(self._session.receive(data))
+        finally:
+            self._session.disconnected(queue)
+            self._close_lane()
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
+                await writer
+
+    async def _write(self, socket: ClientConnection, queue: SendQueue) -> None:
+        while True:
+            self._wake.clear()
+            while (frame := queue.next_frame()) is not None:
+                await socket.send(frame)
+            if self._closing:
+                await socket.close()
+                return
+            await self._wake.wait()
+
+    def _dispatch(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Connected):
+                self._welcome(event.welcome)
+            elif isinstance(event, Arrived):
+                incoming = event.incoming
+                self._verify(incoming.ref, incoming.into)
+            elif isinstance(event, MapFile):
+                self._map(event)
+            elif isinstance(event, m.LaneReady):
+                self._lane_ready = True
+            elif isinstance(event, m.Release):
+                if self._folder is not None:
+                    self._folder.released(event.file)
+            elif isinstance(event, (m.Answer, m.Pong)):
+                future = self._queries.pop(event.id, None)
+                if future is not None:
+                    future.set_result(event.data if isinstance(event, m.Answer) else None)
+            elif isinstance(event, m.Error):
+                self._problem = BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
+                log.warning("the server says %s: %s %s", event.code, event.sentence, event.remedy)
+            else:
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        job_id = _job_id(event)
+        ends = isinstance(event, (Finished, m.Failed, m.Cancelled, Refused))
+        found = self._handles.pop(job_id, None) if ends else self._handles.get(job_id)
+        if found is None:
+            if ends and self._on_orphan is not None:
+                self._on_orphan(event)
+            return
+        handle, auto_acknowledge = found
+        handle._take(event)
+        if not ends:
+            return
+        if isinstance(event, Finished):
+            result = event.result
+            blobs = [event.blobs[output.blob.digest] for output in result.outputs]
+            handle.future.set_result(JobResult(job_id, result.outputs, blobs, result.info))
+        else:
+            handle.future.set_exception(_error_of(event))
+        # A failure holds nothing that could be lost; a result is acknowledged when its caller has it.
+        if not isinstance(event, Refused) and (auto_acknowledge or not isinstance(event, Finished)):
+            self._session.acknowledge(job_id)
+
+    def _welcome(self, welcome: m.Welcome) -> None:
+        self._problem = None
+        self._set_state("connected")
+        self._welcomed.set()
+        if welcome.shared_folder and welcome.probe and self._shared_memory:
+            try:
+                folder = SharedFolder(Path(welcome.shared_folder))
+                nonce = folder.read_probe(welcome.probe)
+                probe, written = folder.write_probe()
+            except (OSError, ValueError) as error:
+                log.info("payloads go inline: the shared folder cannot be used (%s)", error)
+                return
+            self._folder = folder
+            self._session.send(m.LaneProof(nonce, probe, written))
+
+    def _put(self, blob: Blob) -> str | None:
+        return self._folder.put(blob.data) if self._lane_ready and self._folder is not None else None
+
+    def _close_lane(self) -> None:
+        self._lane_ready = False
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _map(self, event: MapFile) -> None:
+        def release() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the folder with it
+                self._loop.call_soon_threadsafe(self._session.send, m.Release(event.file))
+
+        try:
+            if self._folder is None:
+                raise ValueError("no shared folder was agreed on")
+            view = self._folder.view(event.file, event.ref.nbytes, release)
+        except (OSError, ValueError) as error:
+            log.warning("a result in the shared folder cannot be read: %s", error)
+            self._dispatch(self._session.arrived_broken(event.ref))
+            return
+        self._verify(event.ref, view)
+
+    def _verify(self, ref: BlobRef, data: memoryview) -> None:
+        """Hash off the loop, so that progress and cancel go on meanwhile."""
+        future = self._loop.run_in_executor(None, verify, ref, data)
+
+        def done(verified: asyncio.Future[Blob]) -> None:
+            try:
+                events = self._session.arrived(verified.result())
+            except InvalidBlob as error:
+                log.warning("a result arrived broken: %s", error)
+                events = self._session.arrived_broken(ref)
+            self._dispatch(events)
+
+        future.add_done_callback(done)
+
+    def _set_state(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            if self._on_state is not None:
+                self._on_state(state)
+
+
+def _job_id(event: Event) -> str:
+    if isinstance(event, PreviewPixels):
+        return event.preview.id
+    if isinstance(event, Finished):
+        return event.result.id
+    return str(getattr(event, "id", ""))
+
+
+def _error_of(event: Event) -> BridgeError:
+    if isinstance(event, Refused):
+        error = event.error
+        return BridgeError(error.code, error.sentence, error.remedy, retryable=error.retryable, field=error.field)
+    if isinstance(event, m.Cancelled):
+        return JobCancelledError(event.reason, f"The job was {event.reason}.")
+    assert isinstance(event, m.Failed)
+    return BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
+
+
+def _problem_of(error: Exception) -> BridgeError:
+    if isinstance(error, ConnectionRefusedError):
+        return BridgeError(
+            "no_server", "No server answers at its address.", "Start one with `brushwire serve`.", retryable=True
+        )
+    if isinstance(error, InvalidHandshake):
+        return BridgeError(
+            "handshake_refused",
+            f"The server refused the connection ({error}).",
+            "Check that client and server share the runtime folder and its token.",
+        )
+    return BridgeError("connection_lost", f"The connection ended ({error}).", retryable=True)

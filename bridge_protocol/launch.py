@@ -1,0 +1,42 @@
+"""Starting the server where none is running: as a process of its own that outlives its client."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import discovery
+
+#: The server listens before it loads anything, so this is the time for Python to start.
+_TIMEOUT = 60.0
+
+
+def start_server(runtime: Path | None = None) -> discovery.Address | None:
+    """Run ``brushwire serve`` detached and wait until it has told where it listens; None where that fails."""
+    command = shutil.which("brushwire") or str(Path(sys.executable).with_name("brushwire"))
+    if not Path(command).exists():
+        return None
+    environment = dict(os.environ)
+    if runtime is not None:
+        environment["BRUSHWIRE_RUNTIME"] = str(runtime)
+    stale = discovery.find(runtime)
+    process = subprocess.Popen(
+        [command, "serve"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+    deadline = time.monotonic() + _TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        address = discovery.find(runtime)
+        if address is not None and address != stale:
+            return address
+        time.sleep(0.05)
+    return None

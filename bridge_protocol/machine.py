@@ -1,0 +1,68 @@
+"""What differs between operating systems on the client's side: where private files lie, and how they are kept so."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+
+def runtime_folder() -> Path:
+    r"""The folder for this user's sockets, tokens and the like, made with mode 0700 if it is not there.
+
+    ``BRUSHWIRE_RUNTIME`` overrides it. Linux: ``$XDG_RUNTIME_DIR/brushwire``, or one under the temporary folder where
+    there is none; macOS: the user's own temporary folder; Windows: ``%LOCALAPPDATA%\brushwire\run``.
+    Raises PermissionError where the folder belongs to somebody else.
+    """
+    chosen = os.environ.get("BRUSHWIRE_RUNTIME")
+    if chosen:
+        return private_folder(Path(chosen))
+    if sys.platform == "win32":
+        return private_folder(Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "brushwire" / "run")
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and Path(base).is_dir():
+        return private_folder(Path(base) / "brushwire")
+    return private_folder(Path(tempfile.gettempdir()) / f"brushwire-{os.getuid()}")
+
+
+def shared_root() -> Path:
+    """Where shared folders are made: a folder of memory where the system has one, else the runtime folder."""
+    memory = Path("/dev/shm")
+    if sys.platform == "linux" and os.access(memory, os.W_OK):
+        return private_folder(memory / f"brushwire-{os.getuid()}")
+    return private_folder(runtime_folder() / "shared")
+
+
+def private_folder(path: Path) -> Path:
+    """That folder, made for this user alone. Raises PermissionError where others own it or may write to it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":  # there the folder inherits the user's profile's rights
+        info = path.lstat()
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+            raise PermissionError(f"{path} is not a folder of this user's; remove it and start again")
+        if stat.S_IMODE(info.st_mode) != 0o700:
+            path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    Path(temporary).replace(path)
+
+
+def open_own(path: Path) -> int:
+    """A descriptor of a regular file of this user's, for reading; symbolic links are not followed.
+
+    Raises OSError for everything else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode) or (sys.platform != "win32" and info.st_uid != os.getuid()):
+        os.close(descriptor)
+        raise PermissionError(f"{path} is not a regular file of this user's")
+    return descriptor
