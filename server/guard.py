@@ -26,9 +26,9 @@ class Limits:
     """How much of the server anyone may take.
 
     connections, sessions: in all. hello_seconds: until a new connection has introduced itself. waiting_jobs,
-    waiting_bytes: of one client in the queue. all_waiting_jobs: of all. job_bytes: inputs of one job. incoming_bytes:
-    blobs of one client that are on their way, which lie in memory. pixels: of one picture, and of all pictures of a
-    batch together. errors: in a row, before the connection is closed.
+    waiting_bytes: of one client in the queue. all_waiting_jobs: of all. job_bytes: inputs of one job.
+    incoming_bytes: blobs of one client that are on their way, which lie in memory. all_incoming_bytes: of all.
+    pixels: of one picture, and of all pictures of a batch together. errors: in a row, before the connection is closed.
     """
 
     connections: int = 32
@@ -39,6 +39,7 @@ class Limits:
     all_waiting_jobs: int = 1024
     job_bytes: int = 2 << 30
     incoming_bytes: int = 1 << 30
+    all_incoming_bytes: int = 2 << 30
     pixels: int = 1 << 26
     errors: int = 16
 
@@ -57,6 +58,9 @@ class Refusal:
 
     status: HTTPStatus
     text: str
+
+
+TOO_MANY_CONNECTIONS = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients are connected. Close one of them.\n")
 
 
 class _Headers(Protocol):

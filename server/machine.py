@@ -14,6 +14,7 @@ from typing import IO
 
 import platformdirs
 import psutil
+
 from bridge_protocol.machine import private_folder, shared_root
 
 _OWNER = "owner"

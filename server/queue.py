@@ -46,6 +46,8 @@ class Queue:
         #: For each priority the clients in the order of their turns, and each one's jobs in their order.
         self._waiting: dict[str, OrderedDict[str, deque[Entry]]] = {name: OrderedDict() for name in PRIORITIES}
         self._entries: dict[str, Entry] = {}
+        #: Jobs that are being written down and will be submitted when that is done.
+        self._admitted: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
 
     def __len__(self) -> int:
@@ -58,17 +60,25 @@ class Queue:
         return list(self._running.values())
 
     def admit(self, entry: Entry) -> None:
-        """Raises QueueFull if `submit` would exceed a limit; a job that takes another's place always fits."""
+        """Keep a place for a job that is about to be submitted; it counts from here on.
+
+        Raises QueueFull; a live job that will take another's place always fits.
+        """
         jobs_each, bytes_each, jobs = self._limits
-        if self._older(entry, self._entries) is not None:
-            return
-        mine = [e for e in self._entries.values() if e.session == entry.session]
-        if len(self._entries) >= jobs:
-            raise QueueFull(f"{jobs} jobs are waiting, and the server takes no more.")
-        if len(mine) >= jobs_each:
-            raise QueueFull(f"{jobs_each} jobs of this client are waiting, and the server takes no more of one client.")
-        if mine and sum(e.nbytes for e in mine) + entry.nbytes > bytes_each:
-            raise QueueFull(f"The waiting jobs of this client hold {bytes_each} bytes, and the server takes no more.")
+        if self._older(entry, self._entries) is None:
+            counted = [*self._entries.values(), *self._admitted.values()]
+            mine = [e for e in counted if e.session == entry.session]
+            if len(counted) >= jobs:
+                raise QueueFull(f"{jobs} jobs are waiting, and the server takes no more.")
+            if len(mine) >= jobs_each:
+                raise QueueFull(f"{jobs_each} jobs of this client are waiting; the server takes no more of one client.")
+            if mine and sum(e.nbytes for e in mine) + entry.nbytes > bytes_each:
+                raise QueueFull(f"The waiting jobs of this client hold {bytes_each} bytes; the server takes no more.")
+        self._admitted[entry.id] = entry
+
+    def dismiss(self, job_id: str) -> None:
+        """A job that was admitted will not be submitted."""
+        self._admitted.pop(job_id, None)
 
     def submit(self, entry: Entry) -> tuple[Entry | None, Entry | None]:
         """Let a job wait for its turn.
@@ -78,6 +88,7 @@ class Queue:
         """
         if entry.id in self:
             raise ValueError(f"job {entry.id} is in the queue already")
+        self._admitted.pop(entry.id, None)
         replaced = self._older(entry, self._entries)
         if replaced is not None:
             self._remove(replaced)

@@ -46,9 +46,12 @@ def test_a_slot_belongs_to_one_client_and_one_name(other):
 
 def test_the_limits_of_one_client_leave_the_others_room():
     queue = Queue(jobs_each=2, bytes_each=100, jobs=4)
-    queue.submit(Entry("1", "a", nbytes=60))
+    queue.admit(Entry("1", "a", nbytes=60))
     with pytest.raises(QueueFull, match="100 bytes"):
         queue.admit(Entry("2", "a", nbytes=60))
+    queue.submit(Entry("1", "a", nbytes=60))
+    queue.admit(Entry("never", "a"))
+    queue.dismiss("never")
     queue.submit(Entry("2", "a"))
     with pytest.raises(QueueFull, match="2 jobs of this client"):
         queue.admit(Entry("3", "a"))
