@@ -34,6 +34,7 @@ from .client_session import ClientSession, Connected, Event, Finished, MapFile, 
 from .codec import MAX_FRAME, ProtocolError
 from .jobs import Priority, job_to_plain
 from .lanes import SharedFolder
+from .machine import bound_socket_buffers
 from .records import blob_refs
 from .session import Arrived
 from .transfer import SendQueue
@@ -327,6 +328,7 @@ class BridgeClient:
         return address.url, token
 
     async def _converse(self, socket: ClientConnection) -> None:
+        bound_socket_buffers(socket.transport.get_extra_info("socket"))
         queue = self._session.attach()
         queue.on_ready = self._wake.set
         self._session.connected()
