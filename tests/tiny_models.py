@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 import server.engine
@@ -110,10 +112,67 @@ def lora(checkpoint: Path, file: Path, *, seed: int) -> None:
     )
 
 
+def original(folder: Path, file: Path) -> None:
+    """A checkpoint of `sd` as one file with the names that its authors gave the tensors, as people share them."""
+    state: dict[str, torch.Tensor] = {}
+    for part, prefix, names in (
+        ("unet", "model.diffusion_model.", _original_unet_name),
+        ("vae", "first_stage_model.", _original_vae_name),
+        ("text_encoder", "cond_stage_model.transformer.text_model.", lambda name: name.removeprefix("text_model.")),
+    ):
+        (stored,) = (folder / part).glob("*.safetensors")
+        for name, tensor in load_file(stored).items():
+            attention = "mid.attn_1" in names(name) and tensor.ndim == 2
+            state[prefix + names(name)] = (tensor[..., None, None] if attention else tensor).contiguous()
+    save_file(state, file)
+
+
+def configurations(folder: Path, to: Path) -> None:
+    """The configuration files of a diffusers folder without its weights."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.safetensors"))
+
+
 def copy(folder: Path, to: Path) -> Path:
     """A model under another name."""
     shutil.copytree(folder, to)
     return to
+
+
+def _original_unet_name(name: str) -> str:
+    """For two levels of one layer each, the second of them with attention."""
+    for new, old in (
+        ("time_embedding.linear_1", "time_embed.0"), ("time_embedding.linear_2", "time_embed.2"),
+        ("conv_in.", "input_blocks.0.0."), ("conv_norm_out.", "out.0."), ("conv_out.", "out.2."),
+        ("down_blocks.0.resnets.0", "input_blocks.1.0"), ("down_blocks.0.downsamplers.0.conv", "input_blocks.2.0.op"),
+        ("down_blocks.1.resnets.0", "input_blocks.3.0"), ("down_blocks.1.attentions.0", "input_blocks.3.1"),
+        ("mid_block.resnets.0", "middle_block.0"), ("mid_block.attentions.0", "middle_block.1"),
+        ("mid_block.resnets.1", "middle_block.2"), ("up_blocks.0.upsamplers.0.conv", "output_blocks.1.2.conv"),
+        ("up_blocks.0.resnets.0", "output_blocks.0.0"), ("up_blocks.0.attentions.0", "output_blocks.0.1"),
+        ("up_blocks.0.resnets.1", "output_blocks.1.0"), ("up_blocks.0.attentions.1", "output_blocks.1.1"),
+        ("up_blocks.1.resnets.0", "output_blocks.2.0"), ("up_blocks.1.resnets.1", "output_blocks.3.0"),
+    ):  # fmt: skip
+        if name.startswith(new):
+            name = old + name.removeprefix(new)
+            break
+    if re.match(r"(input|output)_blocks\.\d+\.0|middle_block\.[02]", name):
+        for new, old in (
+            ("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1"),
+            ("norm2", "out_layers.0"), ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection"),
+        ):  # fmt: skip
+            name = name.replace(new, old)
+    return name
+
+
+def _original_vae_name(name: str) -> str:
+    name = re.sub(r"up_blocks\.(\d)", lambda level: f"up.{3 - int(level[1])}", name)
+    for new, old in (
+        ("down_blocks", "down"), ("resnets", "block"), ("downsamplers.0", "downsample"), ("upsamplers.0", "upsample"),
+        ("mid_block.block.0", "mid.block_1"), ("mid_block.block.1", "mid.block_2"),
+        ("mid_block.attentions.0", "mid.attn_1"), ("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"),
+        ("to_out.0", "proj_out"), ("conv_shortcut", "nin_shortcut"), ("conv_norm_out", "norm_out"),
+    ):  # fmt: skip
+        name = name.replace(new, old)
+    return name
 
 
 def _vae(latent_channels: int, scaling_factor: float) -> AutoencoderKL:

@@ -127,10 +127,13 @@ class Painter:
 
     def _sample(self, work: _Work, pipeline: Any, checkpoint: Checkpoint, nets: Sequence[Any]) -> Tensor:
         plan, request = work.plan, work.plan.request
-        for encoder_tokenizer in registry.FAMILIES[checkpoint.info.family].encoders[:1]:
-            tokenizer = checkpoint.parts[encoder_tokenizer[1]]
-            for name in ("prompt", "negative_prompt"):
-                work.report(prompts.truncation(tokenizer, name, getattr(request, name)))
+        tokenizer = checkpoint.parts["tokenizer"]  # SDXL's second one cuts at the same place
+        work.report(prompts.truncation(tokenizer, "prompt", request.prompt))
+        work.report(prompts.truncation(tokenizer, "negative_prompt", request.negative_prompt))
+        guidance_scale = request.guidance_scale
+        if guidance_scale is None:
+            family = registry.FAMILIES[checkpoint.info.family]
+            guidance_scale = float(checkpoint.hints.get("guidance_scale", family.guidance_scale))
         keep = clean = None
         if plan.blends:
             assert plan.paint_cover is not None
@@ -165,7 +168,7 @@ class Painter:
                 # None and "" differ for SDXL, which was trained with zeros for an absent negative prompt.
                 negative_prompt=request.negative_prompt or None,
                 num_inference_steps=plan.steps,
-                guidance_scale=request.guidance_scale,
+                guidance_scale=guidance_scale,
                 num_images_per_prompt=request.batch,
                 generator=_generators(plan.seeds),
                 output_type="latent",
@@ -282,19 +285,23 @@ def decode(pipeline: Any, latents: Tensor, wraps: tuple[bool, bool] = (False, Fa
 
 
 def _task_arguments(plan: Plan) -> dict[str, Any]:
-    """What only some of the pipelines take."""
+    """What only some of the pipelines take.
+
+    Pictures go in as (1, h, w, 3) arrays: the layout in memory that a tensor gets from them decides a convolution's last
+    bit, and so it is the one that a pipeline gives to a picture itself.
+    """
     request = plan.request
     arguments: dict[str, Any] = {}
     size = {"width": plan.region.paint_width, "height": plan.region.paint_height}
     if plan.image is not None:
-        arguments |= {"image": _tensor(plan.image), "strength": float(request.denoising_strength)}
+        arguments |= {"image": plan.image[None], "strength": float(request.denoising_strength)}
     if plan.task == "inpaint":
         assert plan.paint_cover is not None
         arguments |= {"mask_image": (torch.from_numpy(plan.paint_cover) > 0).float()[None, None], **size}
     elif plan.task == "text-to-image":
         arguments |= size
     if request.controls:
-        images = [_tensor(image) for image in plan.controls]
+        images = [image[None] for image in plan.controls]
         one = len(images) == 1
         weights = [float(control.weight) for control in request.controls]
         arguments |= {
@@ -304,10 +311,6 @@ def _task_arguments(plan: Plan) -> dict[str, Any]:
             "control_guidance_end": [float(control.end) for control in request.controls],
         }
     return arguments
-
-
-def _tensor(image: Float) -> Tensor:
-    return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
 
 
 def _generators(seeds: list[int]) -> torch.Generator | list[torch.Generator]:

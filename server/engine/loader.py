@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -13,8 +15,9 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+import diffusers
 import torch
-from diffusers import ControlNetModel, SchedulerMixin, UNet2DConditionModel
+from diffusers import ControlNetModel, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -38,12 +41,15 @@ class Checkpoint:
     """A loaded checkpoint. parts: name → module or tokenizer, as in a diffusers pipeline; scheduler: its own.
 
     options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
+    hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint, and
+    "preview" with the linear map from its latents to colours (see `previews`).
     """
 
     info: ModelInfo
     parts: dict[str, Any]
     scheduler: SchedulerMixin
     options: dict[str, Any] = field(default_factory=dict)
+    hints: dict[str, Any] = field(default_factory=dict)
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -148,10 +154,14 @@ class Loader:
         options = {**family.absent}
         if "force_zeros_for_empty_prompt" in pipeline.config:
             options["force_zeros_for_empty_prompt"] = pipeline.config["force_zeros_for_empty_prompt"]
-        return Checkpoint(info, parts, pipeline.scheduler, options)
+        hints = info.path / "brushwire.json"
+        return Checkpoint(
+            info, parts, pipeline.scheduler, options,
+            json.loads(hints.read_text(encoding="utf-8")) if hints.is_file() else {},
+        )  # fmt: skip
 
     def _load_single_file(self, info: ModelInfo, cls: Any, family: registry.FamilyPipelines) -> Any:
-        read_header(info.path)
+        markers = read_header(info.path).shapes
         config = self.configs / info.family
         # diffusers knows the number of input channels from the configuration alone.
         unet = UNet2DConditionModel.from_single_file(
@@ -160,6 +170,7 @@ class Loader:
         )  # fmt: skip
         return cls.from_single_file(
             str(info.path), config=str(config), local_files_only=True, dtype=self.dtype, unet=unet,
+            scheduler=_single_file_scheduler(config, markers),
             **{tokenizer: self._clip_tokenizer(tokenizer) for _, tokenizer in family.encoders},
             **family.absent,
         )  # fmt: skip
@@ -183,6 +194,18 @@ class Loader:
                 dtype=self.dtype,
             )  # fmt: skip
         return ControlNet(info, net.to(self.device).eval().requires_grad_(False))
+
+
+def _single_file_scheduler(config: Path, markers: Mapping[str, Any]) -> SchedulerMixin:
+    """The family's scheduler; empty tensors of these names are how v-prediction checkpoints make themselves known."""
+    stored = DiffusionPipeline.load_config(config)["scheduler"][1]
+    cls = getattr(diffusers, stored)
+    settings = cls.load_config(config, subfolder="scheduler", local_files_only=True)
+    if "v_pred" in markers:
+        settings["prediction_type"] = "v_prediction"
+    if "ztsnr" in markers:
+        settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return cls.from_config(settings)
 
 
 def weight_dtype(device: torch.device) -> torch.dtype:

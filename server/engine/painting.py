@@ -59,8 +59,8 @@ class PaintRequest:
         with its context is painted at the model's native size and pasted back. None paints the whole picture.
     width, height: pixels, at least 64, multiples of 8; None takes the model's native size.
     seed: of the first picture of the batch; the others take seed + 1, seed + 2, …; None draws one.
-    guidance_scale: 1 or less turns classifier-free guidance off. sampler: a name of `samplers.NAMES`; None is the
-        model's own. denoising_strength: 0 keeps the image, 1 forgets it.
+    guidance_scale: 1 or less turns classifier-free guidance off; None is what suits the model. sampler: a name of
+        `samplers.NAMES`; None is the model's own. denoising_strength: 0 keeps the image, 1 forgets it.
     seamless_x, seamless_y: make the picture tile along that axis; its sides must then be multiples of the model's
         coarsest period (64 for SD 1.x, 32 for SDXL).
     loras: (id, weight). model: id of a checkpoint; None takes the catalog's default.
@@ -79,7 +79,7 @@ class PaintRequest:
     height: int | None = None
     seed: int | None = None
     steps: int = 20
-    guidance_scale: float = 7.0
+    guidance_scale: float | None = None
     sampler: str | None = None
     denoising_strength: float = 1.0
     batch: int = 1
@@ -155,7 +155,8 @@ def check(request: PaintRequest) -> None:
                 f"{field_name} is {value}; it must be a multiple of 8 from 64 on.", f"Take {max(64, value // 8 * 8)}."
             )
     _check_range("steps", request.steps, 1, 1000)
-    _check_range("guidance_scale", request.guidance_scale, 0, 100)
+    if request.guidance_scale is not None:
+        _check_range("guidance_scale", request.guidance_scale, 0, 100)
     _check_range("denoising_strength", request.denoising_strength, 0, 1)
     _check_range("batch", request.batch, 1, 64)
     _check_range("mask_feather", request.mask_feather, 0, 1024)

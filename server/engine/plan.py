@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.engine import compositing
 from server.engine.catalog import Catalog, ModelInfo
@@ -106,6 +107,9 @@ def plan(request: PaintRequest, models: Models) -> Plan:
         if request.mask_padding is not None:
             region = compositing.around(cover, request.mask_padding, info.native_size)
     image = None if request.image is None else region.cut(compositing.to_float(request.image[..., :3]))
+    paint_cover = None if cover is None else region.cut(cover)
+    if image is not None and paint_cover is not None and request.denoising_strength == 1:
+        image = _without(image, paint_cover > 0)
     controls = tuple(
         control_image(control, f"controls[{number}]", width, height, region)
         for number, control in enumerate(request.controls)
@@ -113,9 +117,18 @@ def plan(request: PaintRequest, models: Models) -> Plan:
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
     return Plan(
         request, models, task, width, height, region, [seed + i for i in range(request.batch)],
-        _steps(request), cover, None if image is None else np.clip(image, 0, 1),
-        None if cover is None else region.cut(cover), controls,
+        _steps(request), cover, None if image is None else np.clip(image, 0, 1), paint_cover, controls,
     )  # fmt: skip
+
+
+def _without(image: Float, masked: NDArray[np.bool_]) -> Float:
+    """The image with the mean of its outside under the mask: what is to be forgotten must not reach the encoder,
+    whose attention would carry it into the latents of the outside.
+    """
+    outside = image[~masked]
+    result = image.copy()
+    result[masked] = outside.mean(axis=0) if outside.size else 0.5
+    return result
 
 
 def _task(request: PaintRequest, info: ModelInfo) -> Task:

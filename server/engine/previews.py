@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +45,11 @@ _KNOWN: dict[tuple[int, float], list[list[float]]] = {
 
 
 def latent_colors(checkpoint: Checkpoint) -> LatentColors:
-    """The map for a checkpoint: its own `preview.json` {"factors": …, "bias": …}, or a known one, or a fitted one."""
+    """The map for a checkpoint: its own hint {"factors": …, "bias": …}, or a known one, or a fitted one."""
     vae = checkpoint.parts["vae"]
-    own = checkpoint.info.path / "preview.json"
-    if own.is_file():
-        stored: dict[str, Any] = json.loads(own.read_text(encoding="utf-8"))
-        return LatentColors(torch.tensor(stored["factors"]), torch.tensor(stored.get("bias", [0.0] * 3)))
+    hint = checkpoint.hints.get("preview")
+    if hint is not None:
+        return LatentColors(torch.tensor(hint["factors"]), torch.tensor(hint["bias"]))
     known = _KNOWN.get((vae.config.latent_channels, round(vae.config.scaling_factor, 5)))
     return LatentColors(torch.tensor(known), torch.zeros(3)) if known else fit(vae)
 

@@ -15,7 +15,7 @@ Kind = Literal["checkpoint", "controlnet", "lora"]
 Family = Literal["sd15", "sdxl"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal[
-    "depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile", "shuffle"
+    "depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"
 ]
 CONTROLS: tuple[str, ...] = get_args(Control)
 
@@ -158,7 +158,7 @@ _ORIGINAL_LAYOUT: dict[str, tuple[int, ...]] = {
 _CONTROL_WORDS: tuple[tuple[str, Control], ...] = (
     ("softedge", "softedge"), ("hed", "softedge"), ("openpose", "pose"), ("pose", "pose"), ("normal", "normal"),
     ("depth", "depth"), ("canny", "canny"), ("scribble", "scribble"), ("lineart", "lineart"), ("mlsd", "mlsd"),
-    ("seg", "segmentation"), ("tile", "tile"), ("shuffle", "shuffle"),
+    ("seg", "segmentation"), ("tile", "tile"),
 )  # fmt: skip
 
 

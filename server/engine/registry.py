@@ -16,7 +16,7 @@ class FamilyPipelines:
     """plain, controlled: task → name of the class in diffusers, without and with ControlNets.
 
     parts: what a pipeline needs beside scheduler and ControlNets. absent: what it must be told that there is none of.
-    encoders: the text encoders among the parts, each with its tokenizer.
+    encoders: the text encoders among the parts, each with its tokenizer. guidance_scale: what suits most checkpoints.
     """
 
     plain: dict[Task, str]
@@ -24,6 +24,7 @@ class FamilyPipelines:
     parts: tuple[str, ...]
     encoders: tuple[tuple[str, str], ...]
     absent: dict[str, Any]
+    guidance_scale: float
 
 
 FAMILIES: dict[Family, FamilyPipelines] = {
@@ -41,6 +42,7 @@ FAMILIES: dict[Family, FamilyPipelines] = {
         parts=("unet", "vae", "text_encoder", "tokenizer"),
         encoders=(("text_encoder", "tokenizer"),),
         absent={"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
+        guidance_scale=7.5,
     ),
     "sdxl": FamilyPipelines(
         plain={
@@ -56,6 +58,7 @@ FAMILIES: dict[Family, FamilyPipelines] = {
         parts=("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"),
         encoders=(("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")),
         absent={"add_watermarker": False},
+        guidance_scale=5.0,
     ),
 }
 
