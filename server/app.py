@@ -27,6 +27,7 @@ from websockets.typing import Subprotocol
 from bridge_protocol import discovery, jobs
 from bridge_protocol import messages as m
 from bridge_protocol.codec import MAX_FRAME, ProtocolError
+from bridge_protocol.machine import bound_socket_buffers
 from bridge_protocol.session import Arrived, JobEvent, Offered, ServerSession
 from bridge_protocol.transfer import SendQueue
 from server import guard, machine
@@ -178,6 +179,7 @@ class App:
             return
         session = client.session
         displaced, client.socket = client.socket, socket
+        bound_socket_buffers(socket.transport.get_extra_info("socket"))
         queue = session.attach()
         self._dispatcher.connected(session.id)
         if displaced is not None:

@@ -243,9 +243,7 @@ class Dispatcher:
         try:
             job = jobs.job_from_plain(submit.kind, submit.job)
         except InvalidValue as error:
-            raise ProtocolError(
-                "invalid_value", str(error), error.remedy, about=submit.id, field=error.field
-            ) from None
+            raise ProtocolError("invalid_value", str(error), error.remedy, about=submit.id, field=error.field) from None
         refs = [ref for ref in blob_refs(job) if isinstance(ref, BlobRef)]
         guard.check_job(job, refs, self._limits, submit.id)
         # Held before it is looked for: what is found cannot be evicted any more.
@@ -256,9 +254,7 @@ class Dispatcher:
             sentence = f"{len(missing)} of the job's arrays are not here."
             remedy = "Offer them, and submit the job when the server has them."
             raise ProtocolError("blob_missing", sentence, remedy, retryable=True, about=submit.id)
-        record = Record(
-            submit.id, session, submit.kind, submit.job, submit.priority, submit.slot, submit.on_disconnect
-        )
+        record = Record(submit.id, session, submit.kind, submit.job, submit.priority, submit.slot, submit.on_disconnect)
         return _Job(record, refs, asyncio.get_running_loop().create_future())
 
     async def _save(self, job: _Job) -> None:

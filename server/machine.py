@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +32,8 @@ def data_folder() -> Path:
 
 
 def models_folder() -> Path:
-    """Where this user's models lie unless other folders are chosen; ``BRUSHWIRE_MODELS`` overrides it."""
-    chosen = os.environ.get("BRUSHWIRE_MODELS")
-    return Path(chosen) if chosen else data_folder() / "models"
+    """Where this user's models lie unless other folders are chosen."""
+    return data_folder() / "models"
 
 
 def lock_folder(folder: Path) -> IO[bytes]:
@@ -70,6 +70,19 @@ def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
             loop.add_signal_handler(number, stop)
         except NotImplementedError:  # Windows' loops have none
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
+def end_process(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a server's process to end, and make it end if it does not within that time."""
+    if sys.platform == "win32":
+        process.send_signal(signal.CTRL_BREAK_EVENT)
+    else:
+        process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def ignore_interrupts() -> None:
