@@ -34,6 +34,7 @@ from .client_session import ClientSession, Connected, Event, Finished, MapFile, 
 from .codec import MAX_FRAME, ProtocolError, encode
 from .jobs import Priority, job_to_plain
 from .lanes import SharedFolder
+from .machine import bound_socket_buffers
 from .records import blob_refs, check
 from .session import Arrived
 from .transfer import SendQueue
@@ -342,6 +343,7 @@ class BridgeClient:
         return address.url, token
 
     async def _converse(self, socket: ClientConnection) -> None:
+        bound_socket_buffers(socket.transport.get_extra_info("socket"))
         queue = self._session.attach()
 
         def ready() -> None:

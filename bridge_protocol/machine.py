@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import sys
 import tempfile
@@ -108,6 +109,13 @@ def open_own(path: Path) -> int:
         os.close(descriptor)
         raise PermissionError(f"{path} is not a regular file of this user's")
     return descriptor
+
+
+def bound_socket_buffers(transport_socket: socket.socket | None, nbytes: int = 128 * 1024) -> None:
+    """Keep the system from queueing megabytes of payload in a socket, behind which every event would wait."""
+    if transport_socket is not None:
+        transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, nbytes)
+        transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, nbytes)
 
 
 def _temporary(path: Path, data: bytes) -> Path:

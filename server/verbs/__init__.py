@@ -1,1 +1,59 @@
-"""One module for each kind of job: from a job and its arrays to calls of the engine, and back."""
+"""One module for each kind of job: what the job's fields mean for the engine. The only place where the two meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge_protocol.blobs import ColorSpace
+from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
+
+#: A job's input arrays by their digests; read-only.
+Arrays = Mapping[bytes, NDArray[Any]]
+
+
+class Painter(Protocol):
+    """What the engine offers; see `server.engine.diffusion.Painter`."""
+
+    def paint(
+        self, request: PaintRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
+    ) -> Painting:
+        """Paint a request. Raises server.engine.errors.EngineError."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """One thing that a job made. array: contiguous; uint8, uint16, float16 or float32."""
+
+    name: str
+    array: NDArray[Any]
+    color: ColorSpace = "srgb"
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Yield:
+    """All that a job made. info: what belongs to it as a whole, such as its timings; plain values."""
+
+    outputs: list[Made]
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+Verb = Callable[[Any, Arrays, Painter, OnProgress, IsCancelled], Yield]
+
+
+def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """A blob's bytes as an array of that shape and dtype, without a copy."""
+    return np.frombuffer(buffer, np.dtype(dtype).newbyteorder("<")).reshape(shape)
+
+
+def verb(kind: str) -> Verb:
+    """What carries out jobs of that kind. Raises KeyError."""
+    from server.verbs import generate
+
+    return {"Generate": generate.run}[kind]

@@ -1,0 +1,271 @@
+"""The command line: ``brushwire serve | generate | models | jobs | doctor | demo``.
+
+Nothing here imports torch: asking for help must be quick. The worker's process does, and doctor asks one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bridge_protocol.blobs import Blob
+from bridge_protocol.client import BridgeClient, BridgeError, Handle, JobResult
+from bridge_protocol.client_session import Event, Finished
+from bridge_protocol.messages import Accepted
+from bridge_protocol.records import InvalidValue
+from server import machine, options, pictures
+from server.guard import ExposedWithoutTls
+from server.settings import GIB, Settings
+
+app = typer.Typer(
+    help="One local server that paints, for the tools that artists already use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+jobs_app = typer.Typer(help="Jobs whose results no client has fetched yet.")
+app.add_typer(jobs_app, name="jobs")
+out = Console()
+err = Console(stderr=True)
+
+Models = Annotated[
+    list[Path] | None,
+    typer.Option("--models", help="A folder with models; may be given several times.", envvar="BRUSHWIRE_MODELS"),
+]
+Out = Annotated[Path, typer.Option("--out", help="Where the pictures go; nothing there is overwritten.")]
+
+
+def main() -> None:
+    """The console script. A wrong value exits with 2, anything else that fails with 1."""
+    try:
+        app()
+    except InvalidValue as error:
+        _exit(str(error), error.remedy, 2)
+    except BridgeError as error:
+        _exit(error.sentence, error.remedy, 2 if error.field or error.code == "invalid_value" else 1)
+    except (ExposedWithoutTls, machine.FolderInUse) as error:
+        _exit(str(error), "", 1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 0,
+    models: Models = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="A torch device, such as cuda:1; one worker for each that is given.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the journal and the blobs lie.")] = None,
+    store: Annotated[int, typer.Option(help="How many GiB the blobs may take.", min=1)] = 16,
+    certificate: Annotated[Path | None, typer.Option(help="For TLS, a PEM file.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's key.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Another name by which clients call this host.")] = None,
+) -> None:
+    """Serve until Ctrl-C. Clients find the server by themselves."""
+    from server import app as server_app
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    settings = Settings(
+        host=host,
+        port=port,
+        models=_models(models),
+        devices=tuple(device) if device else (None,),
+        data=data or machine.data_folder(),
+        store_bytes=store * GIB,
+        names=tuple(name or ()),
+        certificate=certificate,
+        key=key,
+    )
+    asyncio.run(server_app.run(settings, lambda running: out.print(f"Brushwire listens at {running.address.url}")))
+
+
+def generate(prompt: str, out: Path, detach: bool, timeout: float | None, **given: Any) -> None:
+    """Paint, and save what was painted. Finds the running server, or starts one."""
+    job = options.job_of("Generate", {"prompt": prompt, **given})
+    with BridgeClient("brushwire generate", start_server=True) as client:
+        accepted = threading.Event()
+        handle = client.submit(
+            job,
+            priority="batch" if detach else "interactive",
+            auto_acknowledge=False,
+            on_event=lambda event: accepted.set() if isinstance(event, Accepted) else None,
+        )
+        if detach:
+            while not accepted.wait(0.1):
+                if handle.done:
+                    handle.result()  # raises what it was refused with
+            err.print(f"Fetch it with: brushwire jobs fetch {handle.id}")
+            return
+        result = follow(handle, prompt or "painting", timeout)
+        save(result, out)
+        handle.acknowledge()
+
+
+def _generate_command() -> Any:
+    """`generate` with an option for each field of the job."""
+    own: list[tuple[str, Any, Any]] = [
+        ("prompt", Annotated[str, typer.Argument(help="What to paint.")], ""),
+        ("out", Out, Path()),
+        ("detach", Annotated[bool, typer.Option("--detach", help="Do not wait; fetch it later.")], False),
+        ("timeout", Annotated[float | None, typer.Option(help="Seconds to wait at most.")], None),
+    ]
+    fixed = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+        for name, annotation, default in own
+    ]
+
+    def command(**values: Any) -> None:
+        generate(**values)
+
+    command.__doc__ = generate.__doc__
+    command.__signature__ = inspect.Signature([*fixed, *options.parameters("Generate")])  # type: ignore[attr-defined]
+    command.__annotations__ = {}
+    return command
+
+
+app.command("generate")(_generate_command())
+
+
+@app.command()
+def models(models: Models = None) -> None:
+    """List the models that can paint, and those that are refused, with the reason."""
+    from server.engine.catalog import Catalog
+
+    catalog = Catalog(list(_models(models)))
+    table = Table("id", "name", "kind", "family", "size", "native")
+    for model in catalog.models():
+        kind = f"{model.kind} ({model.control})" if model.control else model.kind
+        native = f"{model.native_size}²" if model.native_size else ""
+        table.add_row(model.id, model.name, kind, model.family, f"{model.size_bytes / 1e6:.0f} MB", native)
+    out.print(table)
+    for refused in catalog.refused():
+        err.print(f"refused: {escape(refused.name)}: {escape(str(refused.error))}", style="yellow")
+
+
+@jobs_app.callback(invoke_without_command=True)
+def jobs(context: typer.Context) -> None:
+    """List the jobs that wait, are being painted, or wait to be fetched."""
+    if context.invoked_subcommand is not None:
+        return
+    with BridgeClient("brushwire jobs", start_server=True) as client:
+        table = Table("id", "kind", "state", "phase", "prompt")
+        for job in client.query("jobs"):
+            table.add_row(job["id"], job["kind"], job["state"], job["phase"], escape(job["prompt"]))
+        out.print(table)
+
+
+@jobs_app.command()
+def fetch(
+    job: Annotated[str, typer.Argument(help="The job's id.")],
+    out: Out = Path(),
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for its end.")] = 600,
+) -> None:
+    """Take over a job whose client is gone, wait for its end, and save what it made."""
+    ended = threading.Event()
+    ends: list[Event] = []
+
+    def take(event: Event) -> None:
+        ends.append(event)
+        ended.set()
+
+    with BridgeClient("brushwire jobs", start_server=True, on_orphan=take) as client:
+        if not any(known["id"] == job for known in client.query("jobs")):
+            sentence = f"There is no job {job} that waits to be fetched."
+            raise BridgeError("unknown_job", sentence, "List them: brushwire jobs")
+        client.claim(job)
+        if not ended.wait(timeout):
+            raise BridgeError("timeout", f"The job has not ended within {timeout:g} s; it goes on.")
+        end = ends[0]
+        if isinstance(end, Finished):
+            result = end.result
+            blobs = [end.blobs[output.blob.digest] for output in result.outputs]
+            save(JobResult(job, result.outputs, blobs, result.info), out)
+        client.acknowledge(job)
+        client.ping()  # the acknowledgement has arrived when this has
+    if not isinstance(end, Finished):
+        sentence = getattr(end, "sentence", "") or f"The job was {getattr(end, 'reason', 'cancelled')}."
+        raise BridgeError(getattr(end, "code", "cancelled"), sentence, getattr(end, "remedy", ""))
+
+
+@app.command()
+def doctor(models: Models = None) -> None:
+    """Tell what is installed, where things lie, and how long a test job takes."""
+    from server import doctor as examination
+
+    examination.run(out, _models(models))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("out"), models: Models = None
+) -> None:
+    """Start a server of its own, paint over its socket, and show what was painted."""
+    from server import demo as show
+
+    raise typer.Exit(show.run(err, out, _models(models)))
+
+
+def follow(handle: Handle, title: str, timeout: float | None = None) -> JobResult:
+    """Wait for a job and show how far it is; Ctrl-C cancels it. Raises BridgeError, TimeoutError."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        bar = progress.add_task(escape(title[:40]), total=None, phase="queued")
+        while True:
+            try:
+                return handle.future.result(0.1)
+            except FutureTimeout:
+                now = handle.progress
+                if now is not None:
+                    progress.update(bar, completed=now.step, total=now.steps or None, phase=now.phase)
+            except KeyboardInterrupt:
+                handle.cancel()
+                raise
+            if deadline is not None and time.monotonic() > deadline:
+                handle.cancel()
+                raise BridgeError("timeout", f"The job has not ended within {timeout:g} s, and was cancelled.")
+
+
+def save(result: JobResult, folder: Path) -> list[Path]:
+    """Write what a job made as new files, and print their paths and whatever was done otherwise than asked."""
+    paths = []
+    for output, blob in zip(result.outputs, result.blobs, strict=True):
+        name = f"{output.name}-{output.info['seed']}" if "seed" in output.info else output.name
+        paths.append(pictures.write(array_of(blob), folder, name))
+        out.print(str(paths[-1]), soft_wrap=True, highlight=False)
+    for fallback in result.info.get("fallbacks", []):
+        err.print(f"note: {escape(fallback)}", style="yellow")
+    return paths
+
+
+def array_of(blob: Blob) -> Any:
+    """A blob as an array."""
+    return np.frombuffer(blob.data, blob.ref.dtype).reshape(blob.ref.shape)
+
+
+def _models(given: list[Path] | None) -> tuple[Path, ...]:
+    return tuple(given) if given else (machine.models_folder(),)
+
+
+def _exit(sentence: str, remedy: str, code: int) -> None:
+    err.print(escape(sentence), style="red", highlight=False)
+    if remedy:
+        err.print(escape(remedy), highlight=False)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

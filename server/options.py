@@ -1,0 +1,107 @@
+"""A job's fields as options of the command line, made from the jobs' own schema: a new field is a new option."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import numpy as np
+import typer
+
+from bridge_protocol import jobs
+from bridge_protocol.blobs import Blob
+from bridge_protocol.records import InvalidValue
+from server import pictures
+
+#: Plural names of list fields, as one option for each item.
+_SINGULAR = {"controls": "control", "loras": "lora"}
+
+
+def parameters(kind: str) -> list[inspect.Parameter]:
+    """An option for each field of a kind of job. All are texts: the schema checks them, and words every error alike."""
+    return [_parameter(field) for field in jobs.schema()[kind]["fields"] if field["name"] != "prompt"]
+
+
+def job_of(kind: str, given: Mapping[str, Any]) -> Any:
+    """The job that options ask for; those that are None were not given. Raises InvalidValue."""
+    fields = {field["name"]: field for field in jobs.schema()[kind]["fields"]}
+    plain = {
+        name: _value(fields[name], value, name) for name, value in given.items() if value is not None and value != []
+    }
+    return jobs.job_from_plain(kind, plain)
+
+
+def _parameter(field: dict[str, Any]) -> inspect.Parameter:
+    name = field["name"]
+    flag = "--" + _SINGULAR.get(name, name).replace("_", "-")
+    many = field["type"] == "list"
+    option = typer.Option(flag, help=_help(field), metavar=_metavar(field), show_default=False)
+    annotation: Any = Annotated[Optional[list[str]] if many else Optional[str], option]  # noqa: UP045 - typer reads it
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(field: dict[str, Any]) -> str:
+    text = field["doc"]
+    if field["type"] == "list" and field["items"]["type"] == "record":
+        keys = ", ".join(f"{one['name']}={_metavar(one)}" for one in field["items"]["fields"])
+        text += f" Several may be given, each as {keys}, joined by commas."
+    elif field["type"] == "choice":
+        text += " One of " + ", ".join(field["choices"]) + "."
+    elif field.get("default") not in (None, "", [], False):
+        text += f" Default: {field['default']}."
+    return text
+
+
+def _metavar(field: dict[str, Any]) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is not None and high is not None:
+        return f"{low:g}…{high:g}"
+    if field["type"] == "list":
+        return "KEY=VALUE,…"
+    return {"array": "FILE", "choice": "NAME", "boolean": "true|false", "integer": "N", "number": "X"}.get(
+        field["type"], "TEXT"
+    )
+
+
+def _value(field: dict[str, Any], text: Any, path: str) -> Any:
+    """An option's text as the value that the schema speaks of; what cannot be one stays a text and is refused there."""
+    if field["type"] == "list":
+        return [_record(field["items"], item, f"{path}[{index}]") for index, item in enumerate(text)]
+    if field["type"] == "array":
+        return _array(Path(text), path, field["name"])
+    if field["type"] == "boolean":
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if field["type"] in ("integer", "number"):
+        for number in (int, float):
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    return text
+
+
+def _record(record: dict[str, Any], text: str, path: str) -> dict[str, Any]:
+    fields = {field["name"]: field for field in record["fields"]}
+    known = ", ".join(fields)
+    out = {}
+    # A comma ends a value only where another key follows, so that file names may hold commas.
+    for part in re.split(r",(?=[a-z_]+=)", text):
+        name, equals, value = part.partition("=")
+        if not equals or name not in fields:
+            raise InvalidValue(path, part, f"given as key=value with the keys {known}")
+        out[name] = _value(fields[name], value, f"{path}.{name}")
+    return out
+
+
+def _array(path: Path, field: str, name: str) -> Blob:
+    if path.suffix.lower() == ".npy":
+        array: Any = pictures.read_array(path, field)
+    elif name == "mask":
+        array = pictures.read_mask(path, field)
+    else:
+        array = pictures.read_picture(path, field)
+    color = "srgb" if array.dtype == np.uint8 and name != "mask" else "data"
+    return Blob.of(np.ascontiguousarray(array), color=color)

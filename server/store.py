@@ -1,0 +1,255 @@
+"""The blobs that the server holds: clients' pictures and its own results, as files named by their content.
+
+One folder of raw files `<digest in hex>`, written beside their place and renamed into it once their bytes have the
+digest that names them, so that a file with such a name is whole. Readers map them. The least recently used make room
+for new ones, never those that a job still needs.
+
+Every method may be called from any thread; those that touch the disk say so, and do not belong on an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import secrets
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge_protocol.blobs import DIGEST_SIZE, Blob, BlobRef, InvalidBlob, changed_parts, verify
+
+#: What a small file takes on a disk; counting it bounds the number of files too.
+BLOCK = 4096
+#: How many blobs of one shape are looked at for the one that a new blob differs least from.
+CANDIDATES = 16
+_PARTIAL = "partial-"
+
+
+class StoreFull(Exception):  # noqa: N818 - it reads better at the `raise`
+    """There is no room, and nothing that may go. sentence, remedy: for people."""
+
+    def __init__(self, nbytes: int, quota: int) -> None:
+        self.sentence = f"There is no room for {nbytes} bytes: the jobs that are not delivered fill the {quota} bytes."
+        self.remedy = "Fetch finished jobs (brushwire jobs), cancel waiting ones, or raise --store."
+        super().__init__(self.sentence)
+
+
+@dataclass
+class _Entry:
+    """A blob's file. description and part digests are None until its bytes were checked in this run."""
+
+    size: int
+    blob: tuple[BlobRef, bytes] | None = None
+    synced: bool = False
+
+
+class BlobStore:
+    """The blobs in `folder`, which holds nothing else, up to `quota` bytes."""
+
+    def __init__(self, folder: Path, quota: int) -> None:
+        self._folder, self._quota = folder, quota
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # the least recently used first
+        self._like: dict[tuple[object, ...], deque[bytes]] = {}
+        self._bytes = 0
+        self._held: dict[str, list[bytes]] = {}
+        self._holders: Counter[bytes] = Counter()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._find_files()
+
+    @property
+    def nbytes(self) -> int:
+        """What all blobs take on the disk."""
+        return self._bytes
+
+    def path(self, digest: bytes) -> Path:
+        """Where the blob of that digest lies or would lie."""
+        return self._folder / digest.hex()
+
+    def has(self, ref: BlobRef) -> bool:
+        """Whether the blob is here; does not touch the disk. A file of an earlier run counts once `find` saw it."""
+        with self._lock:
+            entry = self._entries.get(ref.digest)
+            return entry is not None and entry.blob is not None and entry.blob[0] == ref
+
+    def find(self, ref: BlobRef) -> Blob | None:
+        """The blob, mapped from its file, if it is here. Touches the disk; may hash the whole file."""
+        with self._lock:
+            entry = self._entries.get(ref.digest)
+            if entry is None:
+                return None
+            self._entries.move_to_end(ref.digest)
+            known = entry.blob
+        data = _map(self.path(ref.digest), ref.nbytes)
+        if data is None:
+            self.discard(ref.digest)
+            return None
+        if known is None:
+            try:
+                found = verify(ref, data)
+            except InvalidBlob:
+                # Written in part before a loss of power, or not by us: the name lies.
+                data.release()
+                self.discard(ref.digest)
+                return None
+            self._remember(ref, found.part_digests)
+            return found
+        return Blob(ref, data, known[1]) if known[0] == ref else None
+
+    def read(self, ref: BlobRef) -> Blob | None:
+        """As `find`, and every page of it is in memory: reading the blob will not wait for the disk."""
+        blob = self.find(ref)
+        if blob is not None:
+            bytes(blob.data[:: mmap.PAGESIZE])
+        return blob
+
+    def put(self, blob: Blob) -> None:
+        """Write a blob whose bytes are known to be right. Touches the disk. Raises StoreFull."""
+        if self.has(blob.ref):
+            return
+        path = self.partial()
+        try:
+            path.write_bytes(blob.data)
+            self.adopt(path, blob.ref, blob.part_digests)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def partial(self, owner: str = "") -> Path:
+        """A name for a file that is to become a blob by `adopt`; `sweep(owner)` removes what never did."""
+        return self._folder / f"{_PARTIAL}{owner}-{secrets.token_hex(8)}"
+
+    def adopt(self, path: Path, ref: BlobRef, part_digests: bytes) -> None:
+        """Take over a file of `partial` whose bytes are known to be the blob's. Touches the disk. Raises StoreFull."""
+        size = max(ref.nbytes, BLOCK)
+        with self._lock:
+            if ref.digest in self._entries:
+                path.unlink()
+            else:
+                self._make_room(size)
+                path.replace(self.path(ref.digest))
+                self._entries[ref.digest] = _Entry(size)
+                self._bytes += size
+            self._entries.move_to_end(ref.digest)
+        self._remember(ref, part_digests)
+
+    def sweep(self, owner: str) -> None:
+        """Remove the files that `owner` began and did not live to end. Touches the disk."""
+        for path in self._folder.glob(f"{_PARTIAL}{owner}-*"):
+            path.unlink(missing_ok=True)
+
+    def base_for(self, ref: BlobRef, part_digests: bytes) -> tuple[Blob, list[int]] | None:
+        """The blob here that differs least from a new one of those part digests, and the parts that differ.
+
+        None where no blob of that shape, dtype and colour has a part in common with it. Touches the disk.
+        """
+        with self._lock:
+            alike = self._like.get(_shape_of(ref), ())
+            known = [self._entries[digest].blob for digest in alike if digest in self._entries]
+        best: tuple[BlobRef, list[int]] | None = None
+        for found in reversed(known):
+            if found is not None and len(found[1]) == len(part_digests):
+                changed = changed_parts(found[1], part_digests)
+                if len(changed) * DIGEST_SIZE < len(part_digests) and (best is None or len(changed) < len(best[1])):
+                    best = found[0], changed
+        blob = self.find(best[0]) if best else None
+        return (blob, best[1]) if best and blob else None
+
+    def sync(self, digests: Iterable[bytes]) -> None:
+        """Return when these blobs will survive a loss of power. Touches the disk."""
+        with self._lock:
+            waiting = [d for d in digests if d in self._entries and not self._entries[d].synced]
+        for digest in waiting:
+            _sync(self.path(digest))
+            self._entries[digest].synced = True
+        if waiting and os.name == "posix":
+            _sync(self._folder)
+
+    def hold(self, owner: str, digests: Iterable[bytes]) -> None:
+        """These blobs stay until `release(owner)`; further calls add to them."""
+        with self._lock:
+            mine = self._held.setdefault(owner, [])
+            for digest in digests:
+                mine.append(digest)
+                self._holders[digest] += 1
+
+    def release(self, owner: str) -> None:
+        """`owner` needs its blobs no more; they may make room for others."""
+        with self._lock:
+            self._holders.subtract(self._held.pop(owner, ()))
+            self._holders += Counter()  # forgets the zeros
+
+    def discard(self, digest: bytes) -> None:
+        """Forget a blob and its file. Touches the disk."""
+        with self._lock:
+            self._drop(digest)
+
+    def _remember(self, ref: BlobRef, part_digests: bytes) -> None:
+        with self._lock:
+            entry = self._entries.get(ref.digest)
+            if entry is not None and entry.blob is None:
+                entry.blob = (ref, part_digests)
+                self._like.setdefault(_shape_of(ref), deque(maxlen=CANDIDATES)).append(ref.digest)
+
+    def _make_room(self, nbytes: int) -> None:
+        for digest in list(self._entries):
+            if self._bytes + nbytes <= self._quota:
+                return
+            if not self._holders[digest]:
+                self._drop(digest)
+        if self._bytes + nbytes > self._quota:
+            raise StoreFull(nbytes, self._quota)
+
+    def _drop(self, digest: bytes) -> None:
+        entry = self._entries.get(digest)
+        if entry is None:
+            return
+        try:
+            self.path(digest).unlink(missing_ok=True)
+        except PermissionError:  # Windows keeps files that are mapped; it is tried again when room is needed
+            return
+        del self._entries[digest]
+        self._bytes -= entry.size
+        if entry.blob is not None:
+            alike = self._like.get(_shape_of(entry.blob[0]), deque())
+            with contextlib.suppress(ValueError):  # a full list has forgotten it already
+                alike.remove(digest)
+            if not alike:
+                self._like.pop(_shape_of(entry.blob[0]), None)
+
+    def _find_files(self) -> None:
+        found = []
+        for path in self._folder.iterdir():
+            if path.name.startswith(_PARTIAL):
+                path.unlink()
+            elif len(path.name) == 2 * DIGEST_SIZE and path.is_file() and not path.is_symlink():
+                stat = path.stat()
+                found.append((stat.st_mtime, max(stat.st_size, BLOCK), bytes.fromhex(path.name)))
+        for _, size, digest in sorted(found):
+            self._entries[digest] = _Entry(size)
+            self._bytes += size
+
+
+def _shape_of(ref: BlobRef) -> tuple[object, ...]:
+    return (*ref.shape, ref.dtype, ref.color)
+
+
+def _map(path: Path, nbytes: int) -> memoryview | None:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != nbytes:
+                return None
+            return memoryview(mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_READ))
+    except FileNotFoundError:
+        return None
+
+
+def _sync(path: Path) -> None:
+    # Windows flushes only files that are open for writing; a folder can be opened for reading alone.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

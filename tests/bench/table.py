@@ -1,0 +1,45 @@
+"""One row for each thing that is measured: two times taken in turns in one run, and their ratio."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measurement: what, our figure and the other one (with their names), the bound on ours over theirs."""
+
+    what: str
+    ours: float
+    theirs: float
+    against: str
+    bound: str = ""
+    holds: bool | None = None
+    unit: str = "ms"
+
+    @property
+    def ratio(self) -> float:
+        """Ours over theirs."""
+        return self.ours / self.theirs
+
+
+def in_turns(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 9, warm_up: int = 2
+) -> tuple[float, float]:
+    """Median times in ms of two functions called in turns, so that a drift of the machine meets both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for index in range(warm_up + rounds):
+        for function, kept in zip((ours, theirs), times, strict=True):
+            start = time.perf_counter()
+            function()
+            if index >= warm_up:
+                kept.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def at_most(what: str, ours: float, theirs: float, against: str, bound: float, unit: str = "ms") -> Row:
+    """A row whose ratio must not exceed `bound`."""
+    return Row(what, ours, theirs, against, f"≤ {bound:g}", ours / theirs <= bound, unit)

@@ -1,0 +1,62 @@
+"""A painter with the engine's interface whose pictures cost nothing, for tests of everything around it.
+
+A prompt says what it does: ``steps`` steps of a millisecond each, or one of the words below.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from server.engine.errors import Cancelled, OutOfMemory
+from server.engine.painting import Painting, Progress
+
+
+class SmallPainter:
+    device = "small"
+
+    def paint(self, request, on_progress=None, cancelled=None):
+        word, _, rest = request.prompt.partition(" ")
+        on_progress(Progress("loading"))
+        if word == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "die-once" and not Path(rest).exists():
+            Path(rest).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "break":
+            raise ZeroDivisionError("a bug, with /a/secret/path in its text")
+        if word == "memory":
+            raise OutOfMemory("It does not fit.", "Take 512×512.")
+        if word == "wait-for":  # until the test lets it go on
+            while not Path(rest).exists():
+                self._look(cancelled)
+                time.sleep(0.002)
+        for step in range(request.steps):
+            self._look(cancelled)
+            time.sleep(0.001)
+            preview = np.full((8, 8, 3), step, np.uint8) if request.preview_every else None
+            on_progress(Progress("sampling", step + 1, request.steps, preview))
+        seeds = [(request.seed or 0) + i for i in range(request.batch)]
+        return Painting([self._picture(request, seed) for seed in seeds], seeds, 64, 64, "small", [], {"sampling": 0.1})
+
+    def _look(self, cancelled):
+        if cancelled():
+            raise Cancelled
+
+    def _picture(self, request, seed):
+        if request.image is not None:
+            return 255 - request.image if request.image.dtype == np.uint8 else request.image * 0.5
+        rng = np.random.default_rng(seed)
+        return rng.integers(0, 256, (request.height or 64, request.width or 64, 3), np.uint8)
+
+
+def make(setup):
+    return SmallPainter()
+
+
+def make_broken(setup):
+    raise RuntimeError("this painter never starts")
