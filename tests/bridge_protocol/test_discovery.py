@@ -140,11 +140,6 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_whether_a_process_runs():
-    assert machine.is_running(os.getpid())
-    assert not machine.is_running(2**22 + 1)  # beyond what Linux gives out
-
-
 @posix
 def test_a_server_that_is_started_is_found_where_it_says(tmp_path, monkeypatch):
     """A stand-in for the command: it does of `brushwire serve` what its starter waits for, and ends."""

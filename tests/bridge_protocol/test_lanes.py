@@ -225,18 +225,6 @@ def test_putting_into_a_folder_that_is_gone_goes_inline(server, client):
     assert client.put(DATA) is None
 
 
-def test_what_a_killed_server_left_is_removed_and_what_a_running_one_uses_is_not(server):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    left = machine.private_folder(server.path.parent / f"{process.pid}-{'0' * 32}")
-    (left / "slot").write_bytes(b"x")
-    other = machine.private_folder(server.path.parent / "not ours to remove")
-    lanes.remove_abandoned()
-    assert not left.exists()
-    assert server.path.exists()
-    assert other.exists()
-
-
 def test_slots_are_whole_pages(client):
     name = client.put(memoryview(bytes(MIN_BYTES + 1)))
     assert (client.path / name).stat().st_size % mmap.PAGESIZE == 0
