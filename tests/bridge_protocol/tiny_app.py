@@ -41,6 +41,8 @@ class TinyApp:
     store: dict[bytes, Blob] = field(default_factory=dict)
     sessions: dict[str, ServerSession] = field(default_factory=dict)
     folders: dict[str, SharedFolder] = field(default_factory=dict)
+    #: The sessions whose clients have shown that they see the shared folder.
+    proven: set[str] = field(default_factory=set)
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
     #: Told the id of each job that is accepted; what ends the job is the test's affair (`finish`, `fail`, `progress`).
     on_accepted: Callable[[str], None] = lambda _job_id: None
@@ -161,7 +163,7 @@ class TinyApp:
         blob = self.store.get(need.digest)
         if blob is None:
             raise ProtocolError("blob_gone", "That blob is not here.", about=need.digest.hex())
-        folder = self.folders.get(session.id)
+        folder = self.folders.get(session.id) if session.id in self.proven else None
         file = folder.put(blob.data) if folder is not None and not need.offset and not need.parts else None
         if file is not None:
             session.send(m.Mapped(need.digest, file))
@@ -220,6 +222,7 @@ class TinyApp:
     def _proof(self, session: ServerSession, proof: m.LaneProof) -> None:
         folder = self.folders.get(session.id)
         if folder is not None and folder.read_probe(proof.probe) == proof.written:
+            self.proven.add(session.id)
             session.send(m.LaneReady())
 
     def _error(self, _session: ServerSession, _error: m.Error | Abandoned) -> None:
@@ -288,6 +291,7 @@ class Socket:
         self.session, resumed = self.app.resume(hello)
         self.queue = self.session.attach()
         folder = probe = None
+        self.app.proven.discard(self.session.id)
         if self.app.shares:
             shared = self.app.folders.setdefault(self.session.id, SharedFolder.create())
             folder, probe = str(shared.path), shared.write_probe()[0]
