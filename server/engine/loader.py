@@ -41,8 +41,7 @@ class Checkpoint:
     """A loaded checkpoint. parts: name → module or tokenizer, as in a diffusers pipeline; scheduler: its own.
 
     options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
-    hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint, and
-    "preview" with the linear map from its latents to colours (see `previews`).
+    hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint.
     """
 
     info: ModelInfo
