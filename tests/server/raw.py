@@ -17,11 +17,11 @@ from bridge_protocol.jobs import job_to_plain
 class Raw:
     """`say` sends a message, `hear` waits for the next one of some types and keeps what came before it."""
 
-    def __init__(self, server, *, hello=True, authorize=True, session=None, **options):
+    def __init__(self, server, *, hello=True, authorize=True, session=None, uri=None, **options):
         self.token = discovery.token(server.settings.runtime)
         headers = {"Authorization": f"Bearer {self.token}"} if authorize else {}
         self._connecting = connect(
-            server.url,
+            uri or server.url,
             subprotocols=[m.SUBPROTOCOL],
             additional_headers={**headers, **options.pop("headers", {})},
             compression=None,
