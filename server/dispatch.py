@@ -47,12 +47,17 @@ Emit = Callable[[str, JobEvent, bytes], None]
 
 @dataclass(eq=False)
 class _Job:
-    """A job that is not delivered. ending: why it is to be cancelled; saved: resolves when it is in the journal."""
+    """A job that is not delivered.
+
+    saved: resolves when it is in the journal. attempts: how often its painting has begun; begun: whether the worker
+    that has it said so. ending: why it is to be cancelled. running: the worker that has it.
+    """
 
     record: Record
     refs: list[BlobRef]
     saved: asyncio.Future[None]
     attempts: int = 0
+    begun: bool = False
     ending: str = ""
     end: End | None = None
     running: Worker | None = None
@@ -73,7 +78,7 @@ class Dispatcher:
         self._journal, self._store, self._limits, self._emit, self._grace = journal, store, limits, emit, grace
         self._queue = Queue(limits.waiting_jobs, limits.waiting_bytes, limits.all_waiting_jobs)
         self._jobs: dict[str, _Job] = {}
-        self._workers = {Worker(setup, self._on_step): setup for setup in setups}
+        self._workers = {Worker(setup, self._on_step, self._wake): setup for setup in setups}
         self._devices: dict[Worker, str] = {}
         self._filled = asyncio.Event()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
@@ -261,11 +266,11 @@ class Dispatcher:
         """Write a new job down. Raises ProtocolError where its id was used before."""
         if job.record.priority != "live":  # a live job need not survive a loss of power
             await self._on_disk(self._store.sync, [ref.digest for ref in job.refs])
-        earlier = await self._write(self._journal.get, job.record.id)
-        if earlier is not None:
+        try:
+            await self._write(self._journal.accept, job.record)
+        except sqlite3.IntegrityError:
             sentence, remedy = "That job was delivered already.", "Give each job an id of its own."
-            raise ProtocolError("already_delivered", sentence, remedy, about=job.record.id)
-        await self._write(self._journal.accept, job.record)
+            raise ProtocolError("already_delivered", sentence, remedy, about=job.record.id) from None
 
     async def _submit_again(self, session: str, submit: m.Submit, job: _Job) -> None:
         record = job.record
@@ -357,7 +362,7 @@ class Dispatcher:
         while not self._closing:
             if not await self._start(worker):
                 continue
-            while True:
+            while worker.alive:
                 entry = self._queue.next()
                 if entry is None:
                     self._filled.clear()
@@ -396,8 +401,8 @@ class Dispatcher:
 
     async def _paint(self, worker: Worker, job: _Job) -> None:
         record = job.record
-        started = self._write(self._journal.start, record.id)  # in the journal's order, and not waited for
-        job.attempts += 1
+        self._spawn(self._note_start(record.id))
+        job.attempts, job.begun = job.attempts + 1, False
         inputs = {}
         for ref in job.refs:
             if await self._on_disk(self._store.find, ref) is None:
@@ -405,7 +410,6 @@ class Dispatcher:
                 await self._finish(job, m.Failed(0, record.id, "blob_missing", sentence, remedy, retryable=True))
                 return
             inputs[ref.digest] = (ref, self._store.path(ref.digest))
-        await started
         if job.ending:
             await self._finish(job, m.Cancelled(0, record.id, job.ending))
             return
@@ -418,6 +422,10 @@ class Dispatcher:
             job.running = None
         # The next job need not wait until this one's result has reached the disk.
         self._spawn(self._finish(job, outcome))
+
+    async def _note_start(self, job_id: str) -> None:
+        """Not waited for: the journal keeps the order in which things are written."""
+        await self._write(self._journal.start, job_id)
 
     async def _finish(self, job: _Job, outcome: Done | Broken | End) -> None:
         self._queue.finish(job.record.id)
@@ -447,21 +455,29 @@ class Dispatcher:
         await self._on_disk(self._store.sweep, _owner(job_id))
         if job.ending:
             await self._finish(job, m.Cancelled(0, job_id, job.ending))
-        elif job.attempts >= ATTEMPTS:
+        elif job.attempts >= ATTEMPTS and job.begun:
             await self._finish(job, _crashed(job_id))
         else:
-            await self._write(self._journal.restart, job_id)
+            if job.begun:
+                await self._write(self._journal.restart, job_id)
+            else:  # the worker died before it had looked at the job: that was not the job's fault
+                job.attempts -= 1
+                await self._write(self._journal.put_back, job_id)
             if job.ending:  # it was cancelled just now
                 await self._finish(job, m.Cancelled(0, job_id, job.ending))
             else:
                 self._queue.requeue(job_id)
                 self._filled.set()
 
+    def _wake(self) -> None:
+        """A worker has died: its loop starts another one, so that the next job finds it ready."""
+        self._filled.set()
+
     def _on_step(self, step: Step) -> None:
         job = self._jobs.get(step.id)
         if job is None or job.running is None:
             return
-        job.phase = step.phase
+        job.phase, job.begun = step.phase, True
         session = job.record.session
         self._emit(session, m.Progress(0, step.id, step.phase, step.step, step.steps, step.eta), b"")
         if step.preview is not None:
@@ -485,7 +501,7 @@ class Dispatcher:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a job's end could not be written down", exc_info=task.exception())
+            log.error("work on a job failed", exc_info=task.exception())
 
 
 def _entry(job: _Job) -> Entry:

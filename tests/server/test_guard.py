@@ -144,12 +144,10 @@ def test_a_web_page_is_refused_by_the_live_server_with_a_remedy(server):
 
 
 def test_a_rebound_name_is_refused_by_the_live_server(server):
-    port = server.url.rpartition(":")[2]
-    host, url = server.app._hosts, server.url
-    assert f"evil.com:{port}" not in host
+    port = int(server.url.rpartition(":")[2])
     with pytest.raises(InvalidStatus) as error:
         # As a browser would after a rebinding: the name is the page's, the address is ours.
-        Raw(server, uri=url.replace("127.0.0.1", "evil.com"), host="127.0.0.1", port=int(port))
+        Raw(server, uri=f"ws://evil.com:{port}", address=("127.0.0.1", port))
     assert error.value.response.status_code == 403
 
 
