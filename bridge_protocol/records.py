@@ -218,6 +218,8 @@ def _decode_scalar(hint: Any, value: Any, name: str, metadata: typing.Mapping[st
     number = hint(value)
     low, high, step = (metadata.get(key) for key in ("minimum", "maximum", "step"))
     outside = (low is not None and number < low) or (high is not None and number > high)
+    # A float that is a whole number may be one that no message could carry back.
+    outside = outside or (hint is int and not -(2**63) <= number < 2**63)
     # Steps of floats are a hint for sliders; steps of integers are a rule (sizes in multiples of eight).
     off_step = hint is int and step is not None and number % step != 0
     if not math.isfinite(number) or outside or off_step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -25,27 +26,32 @@ class ServerProcess:
 
     def __init__(self, settings, script_folder: Path):
         self.settings = replace(settings)
-        self._script = script_folder / "serve.py"
+        self._script, self._log = script_folder / "serve.py", script_folder / "server.log"
         self._script.write_text(_SCRIPT)
         self.process = None
 
     def start(self):
-        import pickle
-
         root = str(Path(__file__).parents[2])
+        log = self._log.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, str(self._script), pickle.dumps(self.settings).hex()],
             env={**os.environ, "PYTHONPATH": root},
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
+        log.close()
         line = self.process.stdout.readline()
-        assert line.startswith("ready"), line
+        assert line.startswith("ready"), self.log
         return self
 
     @property
     def url(self):
         return discovery.find(self.settings.runtime).url
+
+    @property
+    def log(self):
+        return self._log.read_text("utf-8", "replace")
 
     def kill(self):
         self.process.kill()
