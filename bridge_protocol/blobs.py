@@ -44,6 +44,12 @@ class InvalidBlob(ValueError):  # noqa: N818 - it reads better at the `raise`
     """A blob's description is impossible, or its bytes are not what the description says."""
 
 
+def shown(value: object, length: int = 80) -> str:
+    """A value as an error message shows it: never so long that the message itself could not be sent."""
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 @dataclass(frozen=True)
 class BlobRef:
     """A blob's name and description, without its bytes.
@@ -102,27 +108,35 @@ class Blob:
         view = memoryview(buffer)
         if not view.c_contiguous:
             raise InvalidBlob("its rows are not contiguous; copy the array first (numpy.ascontiguousarray)")
-        found = dtype or _FORMATS.get(view.format)
-        if found is None:
-            raise InvalidBlob(f"its buffer format is {view.format!r}; use {', '.join(get_args(DType))}")
-        dims = tuple(shape if shape is not None else view.shape or (view.nbytes,))
-        check_shape(dims, found, color)
-        flat = view.cast("B").toreadonly() if view.nbytes else memoryview(b"")
-        expected = math.prod(dims) * ITEM_SIZE[found]
-        if flat.nbytes != expected:
-            raise InvalidBlob(f"it has {flat.nbytes} bytes; shape {dims} of {found} needs {expected}")
+        dims, found = _described(view, shape, dtype, color)
+        flat = view.cast("B").toreadonly()
         digests = hash_parts(flat, dims, found)
         return cls(BlobRef(blob_digest(digests, dims, found, color), dims, found, color), flat, digests)
 
 
+def _described(
+    view: memoryview, shape: tuple[int, ...] | None, dtype: DType | None, color: ColorSpace
+) -> tuple[tuple[int, ...], DType]:
+    """The shape and dtype of a buffer, its own or as given, if its bytes fit them. Raises InvalidBlob."""
+    found = dtype or _FORMATS.get(view.format)
+    if found is None or view.format[0] in ">!":
+        raise InvalidBlob(f"its buffer's format is {view.format!r}; use little-endian {', '.join(get_args(DType))}")
+    dims = tuple(shape if shape is not None else view.shape or (view.nbytes,))
+    check_shape(dims, found, color)
+    expected = math.prod(dims) * ITEM_SIZE[found]
+    if view.nbytes != expected:
+        raise InvalidBlob(f"it has {view.nbytes} bytes; shape {dims} of {found} needs {expected}")
+    return dims, found
+
+
 def check_shape(shape: tuple[int, ...], dtype: str, color: str) -> None:
     """Refuse what cannot be a blob, before a byte is allocated for it. Raises InvalidBlob."""
-    if dtype not in ITEM_SIZE:
-        raise InvalidBlob(f"its dtype is {dtype!r}; use {', '.join(ITEM_SIZE)}")
+    if dtype not in get_args(DType):
+        raise InvalidBlob(f"its dtype is {shown(dtype)}; use {', '.join(ITEM_SIZE)}")
     if color not in get_args(ColorSpace):
-        raise InvalidBlob(f"its color is {color!r}; use {', '.join(get_args(ColorSpace))}")
+        raise InvalidBlob(f"its color is {shown(color)}; use {', '.join(get_args(ColorSpace))}")
     if not 1 <= len(shape) <= 3 or not all(type(side) is int and side >= 1 for side in shape):
-        raise InvalidBlob(f"its shape is {shape!r}; use (h, w), (h, w, c) or (n,) with sides of at least 1")
+        raise InvalidBlob(f"its shape is {shown(shape)}; use (h, w), (h, w, c) or (n,) with sides of at least 1")
     if len(shape) > 1 and max(shape[:2]) > MAX_SIDE:
         raise InvalidBlob(f"its sides are {shape[0]}×{shape[1]}; at most {MAX_SIDE} pixels each")
     if math.prod(shape) * ITEM_SIZE[dtype] > MAX_BLOB_BYTES:
@@ -227,23 +241,28 @@ class Canvas:
         self._last: Blob | None = None
 
     def update(self, buffer: Any, *, shape: tuple[int, ...] | None = None, dtype: DType | None = None) -> Blob:
-        """The canvas as a blob now. The pixels are copied, so the caller may go on painting into its buffer."""
+        """The canvas as a blob now. The pixels are copied, so the caller may go on painting into its buffer.
+
+        Takes what `Blob.of` takes, and arrays whose rows are not contiguous besides. Raises InvalidBlob.
+        """
         view = memoryview(buffer)
+        dims, found = _described(view, shape, dtype, self._color)
         pixels = view.tobytes()
-        dims = tuple(shape if shape is not None else view.shape or (view.nbytes,))
-        found: DType | None = dtype or _FORMATS.get(view.format)
-        last, before, self._pixels = self._last, self._pixels, pixels
+        last = self._last
         if last is None or last.ref.shape != dims or last.ref.dtype != found:
-            self._last = Blob.of(pixels, shape=dims, dtype=found, color=self._color)
-            return self._last
-        data = memoryview(pixels)
-        digests = bytearray(last.part_digests)
-        for index in _dirty_parts(before, data, dims, found):
-            part = part_at(index, dims, found).read(data)
-            digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = hashlib.sha256(part).digest()
-        kept = bytes(digests)
-        self._last = Blob(BlobRef(blob_digest(kept, dims, found, self._color), dims, found, self._color), data, kept)
-        return self._last
+            blob = Blob.of(pixels, shape=dims, dtype=found, color=self._color)
+        else:
+            data = memoryview(pixels)
+            digests = bytearray(last.part_digests)
+            for index in _dirty_parts(self._pixels, data, dims, found):
+                part = part_at(index, dims, found).read(data)
+                digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = hashlib.sha256(part).digest()
+            kept = bytes(digests)
+            ref = BlobRef(blob_digest(kept, dims, found, self._color), dims, found, self._color)
+            blob = Blob(ref, data, kept)
+        # Together: digests that belong to other pixels would stay wrong for good.
+        self._pixels, self._last = pixels, blob
+        return blob
 
 
 def _dirty_parts(old: bytes, new: memoryview, shape: tuple[int, ...], dtype: DType) -> list[int]:

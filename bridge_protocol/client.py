@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ from . import discovery, launch
 from . import messages as m
 from .blobs import Blob, BlobRef, InvalidBlob, verify
 from .client_session import ClientSession, Connected, Event, Finished, MapFile, PreviewPixels, Refused
-from .codec import MAX_FRAME, ProtocolError
+from .codec import MAX_FRAME, ProtocolError, encode
 from .jobs import Priority, job_to_plain
 from .lanes import SharedFolder
 from .machine import bound_socket_buffers
-from .records import blob_refs
+from .records import blob_refs, check
 from .session import Arrived
 from .transfer import SendQueue
 
@@ -83,6 +83,7 @@ class Handle:
         self.preview: PreviewPixels | None = None
         #: Resolves to a JobResult, or raises BridgeError.
         self.future: Future[JobResult] = Future()
+        self.future.set_running_or_notify_cancel()  # from here on only the job's end resolves it, no `cancel()` of its
         self._client = client
         self._on_event = on_event
 
@@ -111,11 +112,7 @@ class Handle:
             self.progress = event
         elif isinstance(event, PreviewPixels):
             self.preview = event
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:  # the caller's callback must not end the connection
-                log.exception("a callback for job %s failed", self.id)
+        _call_back(self._on_event, event)
 
 
 class BridgeClient:
@@ -124,7 +121,7 @@ class BridgeClient:
     name: what the server's log calls this client. url: where the server is; None: found through the runtime folder,
     again before each attempt. start_server: start one where none is running. session: the id of an earlier run of the
     host, whose unacknowledged results come again (through `on_orphan`). shared_memory: whether payloads may go through
-    the shared folder. on_state: told "connecting", "connected" or "closed: …" as it changes; on_orphan: given the
+    the shared folder. on_state: told "connecting: …", "connected" or "closed" as it changes; on_orphan: given the
     result of a job that this run of the host did not submit. runtime: the runtime folder, where it is not the user's.
     """
 
@@ -147,12 +144,16 @@ class BridgeClient:
         self._session = ClientSession(name, session=session)
         self._session.put = self._put
         self._handles: dict[str, tuple[Handle, bool]] = {}
-        self._queries: dict[int, Future[Any]] = {}
+        #: What was asked and not answered yet; asked again after a reconnect.
+        self._queries: dict[int, tuple[Future[Any], m.Query | m.Ping]] = {}
         self._next_query = 0
         self._folder: SharedFolder | None = None
         self._lane_ready = False
         self._wake = asyncio.Event()
         self._closing = False
+        self._closed = False
+        self._lock = threading.Lock()
+        self._failures = 0
         self.state = "connecting"
         self._welcomed = threading.Event()
         self._problem: BridgeError | None = None
@@ -190,7 +191,8 @@ class BridgeClient:
         on_event: Callable[[Event], None] | None = None,
         auto_acknowledge: bool = True,
     ) -> Handle:
-        """Ask for a job; returns at once. Raises records.InvalidValue where the job itself is wrong.
+        """Ask for a job; returns at once. Raises records.InvalidValue where the job itself is wrong, and BridgeError
+        where it is too large for one message or the client is closed.
 
         Arrays in the job must be whole blobs (`Blob.of`). on_event is called in the I/O thread with each event.
         """
@@ -198,7 +200,11 @@ class BridgeClient:
         blobs = blob_refs(job)
         if not all(isinstance(blob, Blob) for blob in blobs):
             raise ValueError("a job's arrays must be given whole (Blob.of), not by reference")
-        submit = m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect)  # type: ignore[arg-type]
+        submit = check(m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect))  # type: ignore[arg-type]
+        try:
+            encode(submit)
+        except ProtocolError as error:  # in the caller's thread, where it is heard
+            raise BridgeError(error.code, error.sentence, "Shorten the prompts.") from None
         handle = Handle(self, submit.id, on_event)
         self._call(self._submit, submit, [blob for blob in blobs if isinstance(blob, Blob)], handle, auto_acknowledge)
         return handle
@@ -217,20 +223,21 @@ class BridgeClient:
 
     def claim(self, job_id: str) -> None:
         """Take over a job whose client is gone; its end comes through `on_orphan`."""
-        self._call(self._session.send, m.Claim(job_id))
+        self._call(self._session.claim, job_id)
 
     def query(self, what: str, timeout: float = 30.0) -> Any:
-        """One of the server's lists (see messages.Query). Raises TimeoutError."""
-        return self._ask(lambda number: m.Query(number, what), timeout)  # type: ignore[arg-type]
+        """One of the server's lists (see messages.Query). Raises InvalidValue, BridgeError or TimeoutError."""
+        return self._ask(check(m.Query(0, what)), timeout)  # type: ignore[arg-type]
 
     def ping(self, timeout: float = 30.0) -> None:
-        """Wait for a Pong. Raises TimeoutError."""
-        self._ask(m.Ping, timeout)
+        """Wait for a Pong. Raises BridgeError or TimeoutError."""
+        self._ask(m.Ping(0), timeout)
 
     def close(self) -> None:
         """End the connection and the thread; jobs go on, and their results wait on the server."""
-        if self._thread.is_alive():
+        with contextlib.suppress(BridgeError):  # closed already
             self._call(self._stop)
+        if threading.current_thread() is not self._thread:  # a callback may close the client that calls it
             self._thread.join()
 
     def __enter__(self) -> BridgeClient:
@@ -248,22 +255,28 @@ class BridgeClient:
     # -- in the I/O thread
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
-        if not self._thread.is_alive():
-            raise BridgeError("closed", "This client is closed.", "Make a new one.")
-        self._loop.call_soon_threadsafe(function, *args)
+        with self._lock:  # what gets in before the lock closes the loop is still run: no handle is left hanging
+            if self._closed:
+                raise BridgeError("closed", "This client is closed.", "Make a new one.")
+            self._loop.call_soon_threadsafe(function, *args)
 
-    def _ask(self, make: Callable[[int], m.Message], timeout: float) -> Any:
+    def _ask(self, question: m.Query | m.Ping, timeout: float) -> Any:
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            self._next_query += 1
+            question = replace(question, id=self._next_query)
 
         def ask() -> None:
-            self._next_query += 1
-            self._queries[self._next_query] = future
-            self._session.send(make(self._next_query))
+            self._queries[question.id] = (future, question)
+            self._session.send(question)
 
         self._call(ask)
         try:
             return future.result(timeout)
         except FutureTimeout:
+            with contextlib.suppress(BridgeError):
+                self._call(self._queries.pop, question.id, None)
             raise TimeoutError(f"the server has not answered within {timeout} s") from None
 
     def _submit(self, submit: m.Submit, blobs: list[Blob], handle: Handle, auto_acknowledge: bool) -> None:
@@ -279,17 +292,19 @@ class BridgeClient:
         try:
             self._loop.run_until_complete(self._live())
         finally:
-            self._set_state("closed")
+            with self._lock:
+                self._closed = True
+            # Runs what was called meanwhile, too.
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
-            for handle, _ in self._handles.values():
-                if not handle.done:
-                    handle.future.set_exception(
-                        BridgeError("closed", "The client was closed.", "The result waits on the server.")
-                    )
+            problem = BridgeError("closed", "The client was closed.", "The result waits on the server.")
+            waiting = [handle.future for handle, _ in self._handles.values()]
+            for future in [*waiting, *(future for future, _ in self._queries.values())]:
+                future.set_exception(problem)
+            self._handles.clear()
+            self._set_state("closed")
 
     async def _live(self) -> None:
-        failures = 0
         while not self._closing:
             try:
                 url, token = await self._loop.run_in_executor(None, self._find_server)
@@ -302,7 +317,6 @@ class BridgeClient:
                     ping_timeout=_PING_TIMEOUT,
                     proxy=None,
                 ) as socket:
-                    failures = 0
                     await self._converse(socket)
             except BridgeError as error:
                 self._problem = error
@@ -312,9 +326,10 @@ class BridgeClient:
             if self._closing:
                 return
             self._set_state(f"connecting: {self._problem}" if self._problem else "connecting")
+            self._wake.clear()  # it may be set for a socket that is gone, and the wait would be none
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _BACKOFF[min(failures, len(_BACKOFF) - 1)])
-            failures += 1
+                await asyncio.wait_for(self._wake.wait(), _BACKOFF[min(self._failures, len(_BACKOFF) - 1)])
+            self._failures += 1
 
     def _find_server(self) -> tuple[str, str]:
         token = self._token or discovery.token(self._runtime)
@@ -330,14 +345,25 @@ class BridgeClient:
     async def _converse(self, socket: ClientConnection) -> None:
         bound_socket_buffers(socket.transport.get_extra_info("socket"))
         queue = self._session.attach()
-        queue.on_ready = self._wake.set
+
+        def ready() -> None:
+            self._wake.set()
+            if queue.overflowed:  # the server has not read for long; what was dropped is said again by the next socket
+                socket.transport.abort()
+
+        queue.on_ready = ready
         self._session.connected()
         writer = asyncio.ensure_future(self._write(socket, queue))
         try:
             async for data in socket:
                 if isinstance(data, str):
                     raise ProtocolError("bad_frame", "The server sent text.")
-                self._dispatch(self._session.receive(data))
+                try:
+                    self._dispatch(self._session.receive(data))
+                except ProtocolError as error:
+                    if error.code != "unknown_message":
+                        raise
+                    self._session.send(error.message())  # a newer server's; what we do not know we can do without
         finally:
             self._session.disconnected(queue)
             self._close_lane()
@@ -370,12 +396,17 @@ class BridgeClient:
                 if self._folder is not None:
                     self._folder.released(event.file)
             elif isinstance(event, (m.Answer, m.Pong)):
-                future = self._queries.pop(event.id, None)
-                if future is not None:
-                    future.set_result(event.data if isinstance(event, m.Answer) else None)
+                asked = self._queries.pop(event.id, None)
+                if asked is not None:
+                    asked[0].set_result(event.data if isinstance(event, m.Answer) else None)
             elif isinstance(event, m.Error):
-                self._problem = BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
-                log.warning("the server says %s: %s %s", event.code, event.sentence, event.remedy)
+                problem = BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
+                asked = self._queries.pop(int(event.about), None) if event.about.isdecimal() else None
+                if asked is not None:
+                    asked[0].set_exception(problem)
+                else:
+                    self._problem = problem
+                    log.warning("the server says %s: %s %s", event.code, event.sentence, event.remedy)
             else:
                 self._tell(event)
 
@@ -384,8 +415,8 @@ class BridgeClient:
         ends = isinstance(event, (Finished, m.Failed, m.Cancelled, Refused))
         found = self._handles.pop(job_id, None) if ends else self._handles.get(job_id)
         if found is None:
-            if ends and self._on_orphan is not None:
-                self._on_orphan(event)
+            if ends:
+                _call_back(self._on_orphan, event)
             return
         handle, auto_acknowledge = found
         handle._take(event)
@@ -402,9 +433,11 @@ class BridgeClient:
             self._session.acknowledge(job_id)
 
     def _welcome(self, welcome: m.Welcome) -> None:
-        self._problem = None
+        self._problem, self._failures = None, 0
         self._set_state("connected")
         self._welcomed.set()
+        for _, question in self._queries.values():
+            self._session.send(question)
         if welcome.shared_folder and welcome.probe and self._shared_memory:
             try:
                 folder = SharedFolder(Path(welcome.shared_folder))
@@ -457,8 +490,15 @@ class BridgeClient:
     def _set_state(self, state: str) -> None:
         if state != self.state:
             self.state = state
-            if self._on_state is not None:
-                self._on_state(state)
+            _call_back(self._on_state, state)
+
+
+def _call_back(callback: Callable[[Any], None] | None, news: Any) -> None:
+    if callback is not None:
+        try:
+            callback(news)
+        except Exception:  # the caller's mistake must not end the connection
+            log.exception("a callback failed")
 
 
 def _job_id(event: Event) -> str:

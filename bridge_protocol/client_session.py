@@ -17,7 +17,9 @@ from .transfer import Incoming, SendQueue
 
 #: How many ended jobs are remembered, so that an end that is told twice is heard once.
 MAX_ENDED = 10_000
-#: How often a blob may arrive with wrong bytes before that is an end of its own.
+#: How many blobs of the server's are remembered, so that they are offered by their names alone.
+MAX_KNOWN = 4_096
+#: How often a blob may arrive with wrong bytes, or be missing when its job is submitted, before that is an end.
 MAX_BROKEN = 3
 
 
@@ -76,6 +78,7 @@ class _Pending:
     confirmed: set[bytes] = field(default_factory=set)
     said: bool = False  # the server may have heard of it
     cancel: bool = False
+    missed: int = 0  # how often its blobs were gone again when it was submitted
 
 
 class ClientSession(Session):
@@ -101,8 +104,10 @@ class ClientSession(Session):
         self._broken: dict[bytes, int] = {}
         #: Jobs that have ended, and whether their caller has acknowledged the end.
         self._ended: dict[str, bool] = {}
-        #: Blobs that this run of the server has had.
-        self._known: set[bytes] = set()
+        #: Blobs that this run of the server has had, the oldest first.
+        self._known: dict[bytes, None] = {}
+        #: Other sessions' jobs that were asked for, until the server says something about them.
+        self._claims: dict[str, None] = {}
 
     @property
     def pending(self) -> list[str]:
@@ -119,7 +124,11 @@ class ClientSession(Session):
             self._offer(job)
 
     def cancel(self, job_id: str) -> list[Event]:
-        """End a job; said again until the job has ended. One that the server never heard of ends here and now."""
+        """End a job; said again until the job has ended. One that the server never heard of ends here and now.
+
+        One that it may have heard of, but has not accepted, is not submitted again: the server ends it, or says that
+        it does not know it.
+        """
         job = self._pending.get(job_id)
         if job is None:
             return []
@@ -131,15 +140,26 @@ class ClientSession(Session):
 
     def acknowledge(self, job_id: str) -> None:
         """The caller holds that job's end; the server may forget it."""
-        self._ended[job_id] = True
+        if job_id in self._ended:
+            self._ended[job_id] = True
         self.send(m.Ack(job_id))
+
+    def claim(self, job_id: str) -> None:
+        """Take over a job whose client is gone; said again after a reconnect until the server answers."""
+        self._claims[job_id] = None
+        self.send(m.Claim(job_id))
+
+    def send(self, message: m.Message, payload: bytes | memoryview = b"") -> None:
+        """Say something through the present socket; before the server has answered the Hello it is not said."""
+        if self.ready:
+            super().send(message, payload)
 
     # -- what the socket brings
 
     def connected(self) -> None:
         """A socket is open and attached: introduce ourselves."""
         self.ready = False
-        self.send(m.Hello([m.VERSION], self._client, self._token, self.id))
+        super().send(m.Hello([m.VERSION], self._client, self._token, self.id))
 
     def disconnected(self, queue: SendQueue) -> None:
         """The socket of that queue is gone; everything that was not finished waits for the next one."""
@@ -156,34 +176,50 @@ class ClientSession(Session):
 
     def arrived(self, blob: Blob) -> list[Event]:
         """A blob of a result is here and verified."""
+        self._broken.pop(blob.ref.digest, None)
+        if not self._wanted(blob.ref.digest):
+            return []  # its result was given up meanwhile
         self._fetched[blob.ref.digest] = blob
         return [event for result in list(self._results.values()) for event in self._finish_if_whole(result)]
 
     def arrived_broken(self, ref: BlobRef) -> list[Event]:
         """A blob's bytes were not the right ones: ask for it again; after three times its jobs have failed."""
+        if not self._wanted(ref.digest):
+            return []
         self._broken[ref.digest] = self._broken.get(ref.digest, 0) + 1
         if self._broken[ref.digest] >= MAX_BROKEN:
+            del self._broken[ref.digest]
             sentence = f"A result arrived broken {MAX_BROKEN} times."
             return self._lose(ref.digest, m.Error("blob_broken", sentence, "Run the job again.", retryable=True))
-        self.begin(Incoming(ref, memoryview(bytearray(ref.nbytes))))
+        self._fetch(ref)
         return []
 
     def _on_welcome(self, welcome: m.Welcome, _payload: object) -> list[Event]:
+        if welcome.version != m.VERSION:
+            raise ProtocolError("unknown_version", f"The server wants to speak version {welcome.version}.")
         if welcome.epoch != self._epoch:
             self._known.clear()
+        if not welcome.resumed:
+            # Such a server has never heard of our jobs, nor of what they made: they are all said again.
+            for gone in (self._results, self._fetched, self._broken, self.incoming):
+                gone.clear()
         self.id, self._epoch, self.ready = welcome.session, welcome.epoch, True
-        for job in list(self._pending.values()):
-            # A server that does not know the session has never heard of its jobs: they are all said again.
-            if job.state != "accepted" or not welcome.resumed:
+        for job_id, job in list(self._pending.items()):
+            if job.cancel:
+                self.send(m.Cancel(job_id))
+            elif job_id not in self._results and (job.state != "accepted" or not welcome.resumed):
                 self._offer(job)
-            elif job.cancel:
-                self.send(m.Cancel(job.submit.id))
+        for job_id in self._claims:
+            self.send(m.Claim(job_id))
         for incoming in list(self.incoming.values()):
             self.begin(incoming)
         return [Connected(welcome)]
 
     def _on_have(self, have: m.Have, _payload: object) -> list[Event]:
-        self._known.add(have.digest)
+        self._known.pop(have.digest, None)
+        self._known[have.digest] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
         for job in list(self._pending.values()):
             if job.state == "offering" and have.digest in job.blobs:
                 job.confirmed.add(have.digest)
@@ -192,8 +228,10 @@ class ClientSession(Session):
 
     def _on_need(self, need: m.Need, _payload: object) -> list[Event]:
         blob = next((job.blobs[need.digest] for job in self._pending.values() if need.digest in job.blobs), None)
-        if blob is None:
-            return []  # its job was cancelled meanwhile
+        if blob is None:  # its job has ended meanwhile; the server must not wait for what will not come
+            sentence = "That blob is not here any more."
+            self.send(m.Error("blob_gone", sentence, "Forget it.", about=need.digest.hex()))
+            return []
         whole = need.offset == 0 and not need.parts
         file = self.put(blob) if whole else None
         if file is not None:
@@ -206,14 +244,18 @@ class ClientSession(Session):
         job = self._pending.get(accepted.id)
         if job is not None:
             job.state = "accepted"
-            if job.cancel:
-                self.send(m.Cancel(accepted.id))  # the first one may have come before the job
-        return [accepted]
+        self._claims.pop(accepted.id, None)
+        return [] if accepted.id in self._ended else [accepted]
 
     def _on_plain(self, message: Event, _payload: object) -> list[Event]:
         return [message]
 
+    def _on_progress(self, progress: m.Progress, _payload: object) -> list[Event]:
+        return [] if progress.id in self._ended else [progress]
+
     def _on_preview(self, preview: m.Preview, payload: bytes | memoryview) -> list[Event]:
+        if preview.id in self._ended:
+            return []
         if len(payload) != preview.width * preview.height * preview.channels:
             raise ProtocolError("bad_preview", "A preview's payload is not as large as its width and height say.")
         return [PreviewPixels(preview, bytes(payload))]
@@ -223,8 +265,7 @@ class ClientSession(Session):
             return []
         self._results[result.id] = result
         for output in result.outputs:
-            if output.blob.digest not in self._fetched:
-                self.begin(Incoming(output.blob, memoryview(bytearray(output.blob.nbytes))))
+            self._fetch(output.blob)
         return self._finish_if_whole(result)
 
     def _on_end(self, end: m.Failed | m.Cancelled, _payload: object) -> list[Event]:
@@ -241,15 +282,22 @@ class ClientSession(Session):
         return [MapFile(incoming.ref, mapped.file)]
 
     def _on_error(self, error: m.Error, _payload: object) -> list[Event]:
+        self._claims.pop(error.about, None)
         job = self._pending.get(error.about)
+        if error.code == "unknown_job" and (job.cancel if job else error.about in self._ended):
+            return self._end(error.about, m.Cancelled(0, error.about)) if job else []
         if job is not None and job.state != "accepted":
-            if error.code == "blob_missing":
-                self._known -= set(job.blobs)  # evicted between Have and Submit: once more from the start
-                self._offer(job)
+            if error.code == "blob_missing" and job.missed < MAX_BROKEN:
+                if not job.cancel:  # evicted between Have and Submit: once more from the start
+                    job.missed += 1
+                    for digest in job.blobs:
+                        self._known.pop(digest, None)
+                    self._offer(job)
                 return []
             return [self._refuse(error.about, error)]
-        if any(error.about == digest.hex() for digest in self.incoming):
-            return self._lose(bytes.fromhex(error.about), error)
+        incoming = self.stop_about(error)
+        if incoming is not None:
+            return self._lose(incoming.ref.digest, error)
         offering = [
             job_id
             for job_id, job in self._pending.items()
@@ -258,7 +306,7 @@ class ClientSession(Session):
         return [self._refuse(job_id, error) for job_id in offering] or [error]
 
     _HANDLERS: ClassVar[dict[type, Callable[..., list[Event]]]] = {
-        m.Welcome: _on_welcome, m.Have: _on_have, m.Need: _on_need, m.Accepted: _on_accepted, m.Progress: _on_plain,
+        m.Welcome: _on_welcome, m.Have: _on_have, m.Need: _on_need, m.Accepted: _on_accepted, m.Progress: _on_progress,
         m.Answer: _on_plain, m.Pong: _on_plain, m.LaneReady: _on_plain, m.Release: _on_plain, m.Preview: _on_preview,
         m.Result: _on_result, m.Failed: _on_end, m.Cancelled: _on_end, m.Chunk: _on_chunk, m.Mapped: _on_mapped,
         m.Error: _on_error,
@@ -274,13 +322,25 @@ class ClientSession(Session):
         self._submit_if_ready(job)
 
     def _submit_if_ready(self, job: _Pending) -> None:
-        if job.confirmed == set(job.blobs):
+        if job.confirmed == set(job.blobs) and not job.cancel:
             job.state, job.said = "submitted", True
             self.send(job.submit)
 
     def _refuse(self, job_id: str, error: m.Error) -> Event:
-        del self._pending[job_id]
+        job = self._pending.pop(job_id)
+        if job.said:
+            # Its Accepted may have been lost with a socket: then it runs, and its end is not for the caller.
+            self.send(m.Cancel(job_id))
+        self._end(job_id, error)
+        self._ended[job_id] = True
         return Refused(job_id, error)
+
+    def _fetch(self, ref: BlobRef) -> None:
+        if ref.digest not in self._fetched and ref.digest not in self.incoming:
+            self.begin(Incoming(ref, memoryview(bytearray(ref.nbytes))))
+
+    def _wanted(self, digest: bytes) -> bool:
+        return any(output.blob.digest == digest for result in self._results.values() for output in result.outputs)
 
     def _heard_before(self, job_id: str) -> bool:
         """An end that is told again: acknowledge it again if our acknowledgement may be lost, else the caller will."""
@@ -290,28 +350,30 @@ class ClientSession(Session):
 
     def _finish_if_whole(self, result: m.Result) -> list[Event]:
         digests = {output.blob.digest for output in result.outputs}
-        if not digests <= set(self._fetched):
+        if not digests <= self._fetched.keys():
             return []
         finished = Finished(result, {digest: self._fetched[digest] for digest in digests})
         del self._results[result.id]
-        still_wanted = {output.blob.digest for other in self._results.values() for output in other.outputs}
-        for digest in digests - still_wanted:
-            del self._fetched[digest]
+        for digest in digests:
+            if not self._wanted(digest):
+                del self._fetched[digest]
         return self._end(result.id, finished)
 
     def _lose(self, digest: bytes, error: m.Error) -> list[Event]:
         """A result's blob cannot be had any more: its jobs have failed, and that is said."""
-        self.stop(digest)
         events: list[Event] = []
         for result in list(self._results.values()):
             if any(output.blob.digest == digest for output in result.outputs):
                 del self._results[result.id]
                 failed = m.Failed(result.seq, result.id, error.code, error.sentence, error.remedy, error.retryable)
                 events += self._end(result.id, failed)
+        for other in [other for other in self._fetched if not self._wanted(other)]:
+            del self._fetched[other]
         return events
 
     def _end(self, job_id: str, event: Event) -> list[Event]:
         self._pending.pop(job_id, None)
+        self._claims.pop(job_id, None)
         self._ended[job_id] = False
         while len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]

@@ -19,7 +19,7 @@ MAX_HEADER = 64 * 1024
 MAX_PAYLOAD = 1 << 20
 MAX_FRAME = 4 + MAX_HEADER + MAX_PAYLOAD
 #: A 64 KiB header of empty maps would become megabytes of objects: count and depth are limited too.
-MAX_ITEMS = 16_384
+MAX_ITEMS = 32_768
 MAX_DEPTH = 16
 
 _LENGTH = struct.Struct(">I")
@@ -40,8 +40,11 @@ class ProtocolError(Exception):
         self.retryable, self.about, self.field = retryable, about, field
 
     def message(self) -> messages.Error:
-        """As it is told to the other side."""
-        return messages.Error(self.code, self.sentence, self.remedy, self.retryable, self.about, self.field)
+        """As it is told to the other side; texts are cut to what an Error may hold."""
+        return messages.Error(
+            self.code, _cut(self.sentence, 2_000), _cut(self.remedy, 2_000), self.retryable, self.about[:64],
+            _cut(self.field, 200),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,9 @@ def decode(data: bytes | memoryview) -> Frame:
         # The message cannot be built, but often it says what it is about, and the answer should too.
         about = header.get("id")
         raise ProtocolError(
-            "invalid_value", f"{kind}: {error}", error.remedy, field=error.field, about=str(about)[:64] if about else ""
-        ) from None
+            "invalid_value", f"{kind}: {error}", error.remedy, field=error.field,
+            about=str(about)[:64] if type(about) in (str, int) else "",
+        ) from None  # fmt: skip
     return Frame(message, payload)
 
 
@@ -120,9 +124,15 @@ def _unpack(data: memoryview) -> dict[str, Any]:
     return header
 
 
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def _count(value: Any, left: int, depth: int) -> int:
     """Items left of the budget after `value`; nested lists get around a cap on each one alone."""
     if isinstance(value, (dict, list)):
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            raise ProtocolError("bad_frame", "A header has a map whose keys are not all texts.")
         if depth == 0:
             raise ProtocolError("bad_frame", f"A header is nested more than {MAX_DEPTH} deep.")
         left -= len(value)
@@ -130,6 +140,6 @@ def _count(value: Any, left: int, depth: int) -> int:
             raise ProtocolError("bad_frame", f"A header has more than {MAX_ITEMS} items.")
         for item in value.values() if isinstance(value, dict) else value:
             left = _count(item, left, depth - 1)
-    elif isinstance(value, msgpack.Timestamp):
+    elif isinstance(value, (msgpack.ExtType, msgpack.Timestamp)):  # empty ones pass max_ext_len
         raise ProtocolError("bad_frame", "A header has a msgpack extension; there are none in this protocol.")
     return left

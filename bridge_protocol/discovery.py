@@ -26,14 +26,13 @@ class Address:
 def token(folder: Path | None = None) -> str:
     """The token of this user's server, 256 random bits in hex, made at the first call; in a file with mode 0600."""
     path = (folder or machine.runtime_folder()) / "token"
-    try:
-        found = path.read_text("ascii").strip()
-    except FileNotFoundError:
-        found = ""
-    if len(found) != 2 * _TOKEN_BYTES:
-        found = secrets.token_hex(_TOKEN_BYTES)
-        machine.write_private(path, found.encode())
-    elif os.name != "nt":
+    found = _read_token(path)
+    # Server and client may both be the first: whoever comes second takes the other's.
+    for write in (machine.write_private_once, machine.write_private):  # the second only where something else stands
+        if not found:
+            write(path, secrets.token_hex(_TOKEN_BYTES).encode())
+            found = _read_token(path)
+    if os.name != "nt":
         path.chmod(0o600)
     return found
 
@@ -68,3 +67,12 @@ def withdraw(address: Address, folder: Path | None = None) -> None:
     """The server ends: remove its file, unless another server has put its own there meanwhile."""
     if find(folder) == address:
         ((folder or machine.runtime_folder()) / "server.json").unlink(missing_ok=True)
+
+
+def _read_token(path: Path) -> str:
+    """What stands there, or an empty text where that is no token."""
+    try:
+        found = path.read_text("ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return found if len(found) == 2 * _TOKEN_BYTES else ""

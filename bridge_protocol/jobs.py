@@ -46,7 +46,7 @@ class Control:
 
     def __post_init__(self) -> None:
         if self.start > self.end:
-            raise InvalidValue("controls.start", self.start, f"at most its end ({self.end:g})")
+            raise InvalidValue("start", self.start, f"at most its end ({self.end:g})")
 
 
 @dataclass(frozen=True)

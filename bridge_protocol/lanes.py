@@ -10,10 +10,12 @@ its pages are warm; that is where the lane's speed comes from.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
 import secrets
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,16 @@ from . import machine
 MIN_BYTES = 64 * 1024
 DEFAULT_QUOTA = 512 << 20
 _NAME = re.compile(r"[0-9a-f]{32}")
+#: A session's folder: its server's process, so that what a killed server leaves is known for it, and a random part.
+_FOLDER = re.compile(r"(\d+)-[0-9a-f]{32}")
+
+
+def remove_abandoned() -> None:
+    """Remove the folders of servers that run no more: they hold memory. For a server that starts."""
+    for folder in machine.shared_root().iterdir():
+        name = _FOLDER.fullmatch(folder.name)
+        if name is not None and not machine.is_running(int(name[1])):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class SharedFolder:
@@ -41,7 +53,7 @@ class SharedFolder:
     @classmethod
     def create(cls, quota: int = DEFAULT_QUOTA) -> SharedFolder:
         """A new folder for one session (the server's side)."""
-        return cls(machine.private_folder(machine.shared_root() / secrets.token_hex(16)), quota)
+        return cls(machine.private_folder(machine.shared_root() / f"{os.getpid()}-{secrets.token_hex(16)}"), quota)
 
     # -- proving that both sides see it
 
@@ -62,7 +74,10 @@ class SharedFolder:
     # -- sending
 
     def put(self, data: memoryview) -> str | None:
-        """Copy `data` into a slot and return the file's name; None where it is too small or the quota is used up."""
+        """Copy `data` into a slot and return the file's name.
+
+        None where it is too small to be worth it, the quota is used up, or the machine has no memory for the file.
+        """
         if data.nbytes < MIN_BYTES:
             return None
         name = self._fitting_slot(data.nbytes)
@@ -104,20 +119,16 @@ class SharedFolder:
             mapped = mmap.mmap(descriptor, nbytes, access=mmap.ACCESS_READ)
         finally:
             os.close(descriptor)
-        weakref.finalize(mapped, on_unused)
+        weakref.finalize(mapped, on_unused).atexit = False
         return memoryview(mapped)
 
     def close(self, *, remove: bool = False) -> None:
         """Give this side's slots back; with `remove`, the whole folder (the server, when the session ends)."""
-        for name, slot in self._slots.items():
-            slot.close()
-            (self.path / name).unlink(missing_ok=True)
-        self._slots.clear()
+        for name in list(self._slots):
+            self._drop(name)
         self._free.clear()
         if remove:
-            for file in self.path.glob("*"):
-                file.unlink(missing_ok=True)
-            self.path.rmdir()
+            shutil.rmtree(self.path, ignore_errors=True)  # Windows keeps what is still mapped; see remove_abandoned
 
     def _path_of(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -134,12 +145,21 @@ class SharedFolder:
             self._drop(self._free.pop(0))
         if self._used() + capacity > self._quota:
             return None
+        return self._new_slot(capacity)
+
+    def _new_slot(self, capacity: int) -> str | None:
         name = secrets.token_hex(16)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(self.path / name, flags, 0o600)
         try:
-            os.ftruncate(descriptor, capacity)
+            descriptor = os.open(self.path / name, flags, 0o600)
+        except OSError:  # the folder is gone, or the machine has no room for one more file
+            return None
+        try:
+            machine.allocate(descriptor, capacity)
             self._slots[name] = mmap.mmap(descriptor, capacity)
+        except OSError:
+            self._unlink(name)
+            return None
         finally:
             os.close(descriptor)
         return name
@@ -149,4 +169,8 @@ class SharedFolder:
 
     def _drop(self, name: str) -> None:
         self._slots.pop(name).close()
-        (self.path / name).unlink(missing_ok=True)
+        self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # gone already, or Windows, while the other side still maps it
+            (self.path / name).unlink()

@@ -50,18 +50,60 @@ def private_folder(path: Path) -> Path:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that only this user can read, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    Path(temporary).replace(path)
+    _temporary(path, data).replace(path)
+
+
+def write_private_once(path: Path, data: bytes) -> None:
+    """As `write_private`, but a file that is there already stays: of several that write at once, one wins."""
+    temporary = _temporary(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links: the last one wins
+        temporary.replace(path)
+    temporary.unlink(missing_ok=True)
+
+
+def allocate(descriptor: int, nbytes: int) -> None:
+    """Make a new file `nbytes` large with all its memory behind it. Raises OSError where there is not enough.
+
+    A file that was only stretched (ftruncate) would kill whoever writes into its mapping once the memory runs out.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, nbytes)
+        return
+    zeros = memoryview(bytes(1 << 20))
+    while nbytes > 0:
+        nbytes -= os.write(descriptor, zeros[:nbytes])
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    if sys.platform == "win32":  # os.kill(pid, 0) would end it there
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+        if handle:
+            kernel.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def open_own(path: Path) -> int:
     """A descriptor of a regular file of this user's, for reading; symbolic links are not followed.
 
-    Raises OSError for everything else.
+    Raises OSError for everything else; never waits, as opening a named pipe would.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    flags = [getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")]
+    descriptor = os.open(path, os.O_RDONLY | flags[0] | flags[1] | flags[2])
     info = os.fstat(descriptor)
     if not stat.S_ISREG(info.st_mode) or (sys.platform != "win32" and info.st_uid != os.getuid()):
         os.close(descriptor)
@@ -74,3 +116,10 @@ def bound_socket_buffers(transport_socket: socket.socket | None, nbytes: int = 1
     if transport_socket is not None:
         transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, nbytes)
         transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, nbytes)
+
+
+def _temporary(path: Path, data: bytes) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    return Path(name)

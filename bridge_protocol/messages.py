@@ -102,14 +102,14 @@ class Offer:
 class Have:
     """The blob is here, whole and verified; nothing (more) of it need be sent."""
 
-    digest: bytes = param(doc="The blob's digest.")
+    digest: bytes = param(doc="The blob's digest.", max_length=32)
 
 
 @dataclass(frozen=True)
 class Need:
     """Send the blob: from byte `offset` on, or, where `parts` is not empty, those parts alone."""
 
-    digest: bytes = param(doc="The blob's digest.")
+    digest: bytes = param(doc="The blob's digest.", max_length=32)
     offset: int = param(0, "From which byte on; what lies before it has arrived.", minimum=0)
     parts: list[int] = param(default_factory=list, doc="Indices of parts.", max_length=16_384)
 
@@ -118,7 +118,7 @@ class Need:
 class Chunk:
     """Bytes of a blob as payload: from byte `offset` on, or part `part`."""
 
-    digest: bytes = param(doc="The blob's digest.")
+    digest: bytes = param(doc="The blob's digest.", max_length=32)
     offset: int = param(0, "Where the payload begins in the blob.", minimum=0)
     part: int | None = param(None, "The part that the payload is.", minimum=0)
 
@@ -127,7 +127,7 @@ class Chunk:
 class Mapped:
     """The whole blob lies in a file of the shared folder; `Release` gives the file back."""
 
-    digest: bytes = param(doc="The blob's digest.")
+    digest: bytes = param(doc="The blob's digest.", max_length=32)
     file: str = param(doc="The file's name in the shared folder.", max_length=128)
 
 
@@ -188,9 +188,9 @@ class Preview:
     seq: int = param(doc="The event's number.")
     id: str = param(doc="The job's id.")
     step: int = param(doc="After how many steps.")
-    width: int = param(doc="Its width.", unit="px")
-    height: int = param(doc="Its height.", unit="px")
-    channels: int = param(3, "3 or 4.")
+    width: int = param(doc="Its width.", unit="px", minimum=1, maximum=512)
+    height: int = param(doc="Its height.", unit="px", minimum=1, maximum=512)
+    channels: int = param(3, "3 or 4.", minimum=3, maximum=4)
 
 
 @dataclass(frozen=True)
@@ -250,13 +250,13 @@ class Pong:
 
 @dataclass(frozen=True)
 class Error:
-    """Something that was said could not be taken. `about` names the job or blob (in hex) that it was about."""
+    """Something that was said could not be taken. `about` names the job, query or blob that it was about."""
 
     code: str = param(doc="Stable, for programs.")
     sentence: str = param(doc="What went wrong, for people.")
     remedy: str = param("", "What to do about it.")
     retryable: bool = param(False, "Whether the same may succeed later.")
-    about: str = param("", "The id of the job, or the digest of the blob in hex.")
+    about: str = param("", "The id of the job or query, or the digest of the blob in hex.")
     field: str = param("", "The field that was wrong.")
 
 

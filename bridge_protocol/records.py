@@ -11,14 +11,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .blobs import Blob, BlobRef, InvalidBlob
+from .blobs import Blob, BlobRef, InvalidBlob, shown
 
 T = TypeVar("T")
+
+#: Whole numbers beyond this are not exact in JavaScript, and no field has a use for them.
+MAX_INTEGER = 2**53 - 1
 
 
 class InvalidValue(ValueError):  # noqa: N818 - it reads better at the `raise`
@@ -32,11 +36,15 @@ class InvalidValue(ValueError):  # noqa: N818 - it reads better at the `raise`
 
     def __init__(self, field: str, value: object, allowed: str, remedy: str = "") -> None:
         self.field = field
-        shown = repr(value)
-        self.value = shown if len(shown) <= 80 else shown[:77] + "…"
+        self.value = shown(value)
         self.allowed = allowed
         self.remedy = remedy or f"Set {field} to {allowed}."
         super().__init__(f"{self.field} is {self.value}; it must be {allowed}.")
+        self._value, self._remedy = value, remedy
+
+    def inside(self, path: str) -> InvalidValue:
+        """The same complaint about a record that is itself the field `path` of another one."""
+        return InvalidValue(f"{path}.{self.field}", self._value, self.allowed, self._remedy) if path else self
 
 
 def param(
@@ -53,8 +61,9 @@ def param(
 ) -> Any:
     """A dataclass field whose metadata says what it means and what it may hold.
 
-    minimum, maximum: inclusive. step: values are multiples of it. choices_from: the server's list that fills
-    the choices (such as ``models``). max_length: of a text in characters, of a list in items.
+    minimum, maximum: inclusive. step: values are multiples of it (a rule for whole numbers, a hint for others).
+    choices_from: the server's list that fills the choices (such as ``models``). max_length: of a text in characters,
+    of bytes in bytes, of a list in items.
     """
     metadata = {
         "doc": doc,
@@ -95,7 +104,10 @@ def decode(cls: type[T], data: object, path: str = "") -> T:
             values[field.name] = _decode_value(hints[field.name], data[field.name], name, field.metadata)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InvalidValue(name, None, "given", f"Add the field {name}.")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InvalidValue as error:  # what no field alone can tell; the record does not know where it stands
+        raise error.inside(path) from None
 
 
 def check(record: T) -> T:
@@ -189,9 +201,7 @@ def _decode_blob(value: Any, name: str) -> Any:
 def _decode_list(item_type: Any, value: Any, name: str, metadata: typing.Mapping[str, Any]) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         raise InvalidValue(name, value, "a list")
-    limit = metadata.get("max_length")
-    if limit is not None and len(value) > limit:
-        raise InvalidValue(name, f"{len(value)} items", f"at most {limit} items")
+    _no_longer(value, len(value), "items", name, metadata)
     return [_decode_value(item_type, item, f"{name}[{index}]", {}) for index, item in enumerate(value)]
 
 
@@ -203,28 +213,45 @@ def _decode_scalar(hint: Any, value: Any, name: str, metadata: typing.Mapping[st
     if hint is bytes:
         if not isinstance(value, (bytes, memoryview)):
             raise InvalidValue(name, value, "bytes")
-        return bytes(value)
+        return bytes(_no_longer(value, len(value), "bytes", name, metadata))
     if hint is str:
-        limit = metadata.get("max_length")
         if not isinstance(value, str):
             raise InvalidValue(name, value, "a text")
-        if limit is not None and len(value) > limit:
-            raise InvalidValue(name, f"{len(value)} characters", f"at most {limit} characters")
-        return value
-    if hint is int and isinstance(value, float) and value.is_integer():
-        value = int(value)  # JavaScript knows one kind of number
-    if isinstance(value, bool) or not isinstance(value, int if hint is int else (int, float)):
-        raise InvalidValue(name, value, allowed_number(hint, metadata))
-    number = hint(value)
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidValue(name, value, "a text of whole Unicode characters (no lone surrogates)")
+        return _no_longer(value, len(value), "characters", name, metadata)
+    number = _number(hint, value)
     low, high, step = (metadata.get(key) for key in ("minimum", "maximum", "step"))
-    outside = (low is not None and number < low) or (high is not None and number > high)
-    # A float that is a whole number may be one that no message could carry back.
-    outside = outside or (hint is int and not -(2**63) <= number < 2**63)
-    # Steps of floats are a hint for sliders; steps of integers are a rule (sizes in multiples of eight).
-    off_step = hint is int and step is not None and number % step != 0
-    if not math.isfinite(number) or outside or off_step:
+    if (
+        number is None
+        or (low is not None and number < low)
+        or (high is not None and number > high)
+        # Steps of floats are a hint for sliders; steps of integers are a rule (sizes in multiples of eight).
+        or (hint is int and step is not None and number % step != 0)
+    ):
         raise InvalidValue(name, value, allowed_number(hint, metadata))
     return number
+
+
+def _no_longer(value: Any, length: int, of_what: str, name: str, metadata: typing.Mapping[str, Any]) -> Any:
+    limit = metadata.get("max_length")
+    if limit is not None and length > limit:
+        raise InvalidValue(name, f"{length} {of_what}", f"at most {limit} {of_what}")
+    return value
+
+
+def _number(hint: Any, value: Any) -> int | float | None:
+    """The value as a finite `hint` (int or float), numpy's scalars too; None where it is not one."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    if isinstance(value, numbers.Integral) and abs(int(value)) > MAX_INTEGER:
+        return None
+    if hint is float or isinstance(value, numbers.Integral):
+        number: int | float = hint(value)
+        return number if math.isfinite(number) else None
+    # JavaScript knows one kind of number, so 20.0 is a whole number too.
+    whole = float(value)
+    return int(whole) if whole.is_integer() and abs(whole) <= MAX_INTEGER else None
 
 
 def allowed_number(hint: Any, metadata: typing.Mapping[str, Any]) -> str:

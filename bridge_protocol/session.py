@@ -13,6 +13,8 @@ The order that makes nothing lost and nothing double:
    acknowledged.
 3. The client acknowledges an end when the caller holds it, blobs included, and answers a second copy of it with the
    acknowledgement alone.
+4. Whoever is asked for a blob that it no longer has says so (an Error about the blob), and the other side stops
+   waiting for it.
 """
 
 from __future__ import annotations
@@ -37,6 +39,14 @@ class Arrived:
 
 
 @dataclass(frozen=True)
+class Abandoned:
+    """The rest of a blob will not come: the other side has it no more, or has said that it cannot send it."""
+
+    incoming: Incoming
+    error: m.Error
+
+
+@dataclass(frozen=True)
 class Offered:
     """An `Offer` with its payload: the digests of the blob's parts, or nothing."""
 
@@ -54,7 +64,11 @@ class Session:
         self._asked: set[bytes] = set()
 
     def attach(self) -> SendQueue:
-        """A new socket carries the session from now on; the returned queue is what leaves through it."""
+        """A new socket carries the session from now on; the returned queue is what leaves through it.
+
+        Frames that still come through the socket before it are not to be received any more: a chunk of theirs would
+        cross what is asked for through this one.
+        """
         self.queue = SendQueue()
         self._asked.clear()
         return self.queue
@@ -86,6 +100,11 @@ class Session:
         """Expect no more chunks of that blob: it is here, or comes through the shared folder, or never."""
         self._asked.discard(digest)
         return self.incoming.pop(digest, None)
+
+    def stop_about(self, error: m.Error) -> Incoming | None:
+        """The blob that an error is about, if it was expected: it will not come, so it is expected no more."""
+        digest = next((digest for digest in self.incoming if digest.hex() == error.about), None)
+        return None if digest is None else self.stop(digest)
 
     def serve(self, need: m.Need, blob: Blob) -> None:
         """Send of a blob what was asked for, behind everything else that is to be said."""
@@ -132,11 +151,11 @@ class ServerSession(Session):
         """The ids of the jobs whose last word the client has not acknowledged."""
         return list(self._ends)
 
-    def receive(self, data: bytes | memoryview) -> list[m.Message | Offered | Arrived]:
+    def receive(self, data: bytes | memoryview) -> list[m.Message | Offered | Arrived | Abandoned]:
         """What a frame says to the application. Raises ProtocolError where it must be answered by an Error.
 
-        A Ping is answered and a Chunk written here; an Offer comes back as Offered, its digests checked; all else is
-        returned as it is, a Hello too.
+        A Ping is answered and a Chunk written here; an Offer comes back as Offered, its digests checked; an Error
+        about a blob that was on its way as Abandoned; all else is returned as it is, a Hello too.
         """
         frame = decode(data)
         message = frame.message
@@ -149,24 +168,28 @@ class ServerSession(Session):
             return list(self.take_chunk(message, frame.payload))
         if isinstance(message, m.Offer):
             return [Offered(message.blob, _part_digests(message.blob, frame.payload))]
+        if isinstance(message, m.Error) and (incoming := self.stop_about(message)) is not None:
+            return [Abandoned(incoming, message)]
         return [message]
 
     def resume(self) -> None:
         """After a reconnect: say every unacknowledged end again, under the number that it had.
 
-        All of them, seen or not: the client may hold one whose acknowledgement was lost. Half-arrived blobs go on
-        when the client offers them again.
+        All of them, seen or not: the client may hold one whose acknowledgement was lost. Half-arrived blobs are asked
+        for again from where they stopped; a client that has no use for one any more says that it is gone.
         """
         for end in self._ends.values():
             self.send(end)
+        for incoming in list(self.incoming.values()):
+            self.begin(incoming)
 
     def emit(self, event: JobEvent, payload: bytes = b"") -> None:
         """Tell an event of a job; its `seq` is set here. An end is kept until it is acknowledged."""
+        if event.id in self._ends:
+            return  # the first last word stands, and nothing comes after it
         self._seq += 1
         numbered = replace(event, seq=self._seq)
         if isinstance(numbered, m.TERMINAL):
-            if event.id in self._ends:
-                return  # the first last word stands
             self._ends[event.id] = numbered
             if self.queue is not None:
                 self.queue.forget((m.Progress, event.id))
@@ -174,7 +197,7 @@ class ServerSession(Session):
             self.send(numbered)
         elif isinstance(numbered, m.Accepted):
             self.send(numbered)
-        elif event.id not in self._ends and self.queue is not None:
+        elif self.queue is not None:
             self.queue.newest((type(event), event.id), encode(numbered, payload))
 
     def acknowledge(self, job_id: str) -> End | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from .blobs import Blob, BlobRef, part_at, part_count
@@ -18,7 +19,7 @@ class Outgoing:
 
     def __init__(self, blob: Blob, need: Need) -> None:
         count = part_count(blob.ref.shape)
-        if need.offset > blob.ref.nbytes or any(type(i) is not int or not 0 <= i < count for i in need.parts):
+        if need.offset > blob.ref.nbytes or not all(0 <= index < count for index in need.parts):
             raise ProtocolError(
                 "bad_need",
                 f"A Need asks for byte {need.offset} or for parts that this blob of {blob.ref.nbytes} bytes in "
@@ -26,7 +27,8 @@ class Outgoing:
                 about=blob.ref.digest.hex(),
             )
         self.blob = blob
-        self._parts = list(reversed(need.parts)) if need.parts else None
+        # Each part once: a short message must not be able to ask for the same megabyte ten thousand times.
+        self._parts = list(reversed(dict.fromkeys(need.parts))) if need.parts else None
         self._offset = need.offset
 
     def next_frame(self) -> bytes | None:
@@ -47,10 +49,13 @@ class Incoming:
     """A blob that is arriving, in a buffer that the owner provides; it outlives the socket that it came through.
 
     into: a writable view of `ref.nbytes` bytes. missing: the indices of the parts that are to come, where the buffer
-    already holds the others; None: the whole blob is to come, from its first byte on.
+    already holds the others; None: the whole blob is to come, from its first byte on. Where nothing is missing there
+    is nothing to ask for: that is the owner's mistake (ValueError).
     """
 
     def __init__(self, ref: BlobRef, into: memoryview, missing: list[int] | None = None) -> None:
+        if missing is not None and not missing:
+            raise ValueError("no part is missing; a Need without parts would ask for the whole blob")
         self.ref = ref
         self.into = into
         self._missing = None if missing is None else dict.fromkeys(missing)
@@ -98,22 +103,20 @@ class SendQueue:
 
     Its memory is bounded whatever the other side does: of progress and previews only the newest for each job is kept,
     payload frames are made when they are taken, and control messages past `max_control_bytes` overflow: the owner
-    then closes the socket (the session, with all its results, stays).
+    looks at `overflowed` in `on_ready` and closes the socket (the session, with all its results, stays).
     """
 
     def __init__(self, max_control_bytes: int = 4 << 20) -> None:
-        self._control: list[bytes] = []
+        self._control: deque[bytes] = deque()
         self._control_bytes = 0
         self._newest: dict[object, bytes] = {}
-        self._bulk: list[Outgoing] = []
+        self._bulk: deque[Outgoing] = deque()
         self._max_control_bytes = max_control_bytes
+        #: Whether the other side has read so little for so long that this socket must be given up. It stays so:
+        #: frames were dropped, and what came after them would not make sense without them.
+        self.overflowed = False
         #: Called whenever something was added; the shell wakes its writer.
         self.on_ready: Callable[[], None] = lambda: None
-
-    @property
-    def overflowed(self) -> bool:
-        """Whether the other side has read so little for so long that this socket must be given up."""
-        return self._control_bytes > self._max_control_bytes
 
     @property
     def nbytes(self) -> int:
@@ -122,6 +125,7 @@ class SendQueue:
 
     def control(self, frame: bytes) -> None:
         """Add a frame that must arrive, in order with its like."""
+        self.overflowed = self.overflowed or self._control_bytes + len(frame) > self._max_control_bytes
         if not self.overflowed:
             self._control.append(frame)
             self._control_bytes += len(frame)
@@ -138,20 +142,20 @@ class SendQueue:
 
     def bulk(self, outgoing: Outgoing) -> None:
         """Add a blob's bytes; a second request for the same blob replaces the first."""
-        self._bulk = [other for other in self._bulk if other.blob.ref.digest != outgoing.blob.ref.digest]
-        self._bulk.append(outgoing)
+        others = [other for other in self._bulk if other.blob.ref.digest != outgoing.blob.ref.digest]
+        self._bulk = deque([*others, outgoing])
         self.on_ready()
 
     def next_frame(self) -> bytes | None:
         """The frame that leaves next, or None when nothing waits."""
         if self._control:
-            frame = self._control.pop(0)
+            frame = self._control.popleft()
             self._control_bytes -= len(frame)
             return frame
         if self._newest:
             return self._newest.pop(next(iter(self._newest)))
         while self._bulk:
-            outgoing = self._bulk.pop(0)
+            outgoing = self._bulk.popleft()
             chunk = outgoing.next_frame()
             if chunk is not None:
                 self._bulk.append(outgoing)  # each blob in turn

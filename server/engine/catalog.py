@@ -117,12 +117,12 @@ class Catalog:
         for root in roots:
             if root.is_dir():
                 for path in _candidates(root, allowed, self._refused):
-                    self._add(root, path)
+                    self._add(root, path, allowed)
 
-    def _add(self, root: Path, path: Path) -> None:
+    def _add(self, root: Path, path: Path, allowed: list[Path]) -> None:
         starter = root == self.starter
         try:
-            info = _read(root, path)
+            info = _read(root, path, allowed)
         except RefusedModel as error:
             self._refused.append(Refused(path.relative_to(root).as_posix(), error))
             return
@@ -135,30 +135,47 @@ def _candidates(root: Path, allowed: list[Path], refused: list[Refused]) -> Iter
     pending, seen = [root], set()
     while pending:
         folder = pending.pop()
-        real = folder.resolve()
-        if real in seen:  # links that lie under the folders can form a ring
+        if folder.resolve() in seen:  # links that lie under the folders can form a ring
             continue
-        seen.add(real)
-        names = {entry.name for entry in os.scandir(folder)}
-        if folder != root and not names & {"model_index.json", "config.json"} and folder.name.startswith("."):
-            continue
-        if "model_index.json" in names or "config.json" in names:
+        seen.add(folder.resolve())
+        names = sorted((entry.name for entry in os.scandir(folder)), reverse=True)
+        is_model = "model_index.json" in names or "config.json" in names
+        if is_model:
             yield folder
-        for name in sorted(names, reverse=True):
+        for name in names:
             path = folder / name
-            if not any(path.resolve().is_relative_to(place) for place in allowed):
-                refused.append(Refused(path.relative_to(root).as_posix(), _escapes(path)))
+            if not _lies_under(path, allowed):
+                if not is_model:  # a model's own links are refused with the model
+                    refused.append(Refused(path.relative_to(root).as_posix(), _escapes(path)))
             elif path.is_dir():
                 pending.append(path)
-            elif "model_index.json" not in names and "config.json" not in names and _is_weights(path):
+            elif not is_model and _is_weights(path):
                 yield path
+
+
+def _lies_under(path: Path, allowed: list[Path]) -> bool:
+    return any(path.resolve().is_relative_to(place) for place in allowed)
+
+
+def _check_links(folder: Path, allowed: list[Path]) -> None:
+    """Raise `RefusedModel` if anything in a model's folder leads out of the model folders."""
+    seen: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in (*folders, *files):
+            if not _lies_under(Path(place) / name, allowed):
+                raise _escapes(Path(place) / name)
 
 
 def _is_weights(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in {".safetensors", *PICKLES}
 
 
-def _read(root: Path, path: Path) -> ModelInfo | None:
+def _read(root: Path, path: Path, allowed: list[Path]) -> ModelInfo | None:
     """None for a folder that is a part of a model and not a model."""
     if path.is_file():
         if path.suffix.lower() in PICKLES:
@@ -175,12 +192,11 @@ def _read(root: Path, path: Path) -> ModelInfo | None:
             raise RefusedModel(f"{path.name}/{index.name} is not JSON.", "Download the model again.") from error
         if not isinstance(config, dict):
             raise RefusedModel(f"{path.name}/{index.name} is not a JSON object.", "Download the model again.")
-        if index.name == "model_index.json":
-            description = describe_pipeline(path, config)
-        elif config.get("_class_name") == "ControlNetModel":
-            description = describe_controlnet(path, config)
-        else:
+        is_pipeline = index.name == "model_index.json"
+        if not is_pipeline and config.get("_class_name") != "ControlNetModel":
             return None
+        _check_links(path, allowed)
+        description = (describe_pipeline if is_pipeline else describe_controlnet)(path, config)
         size, fingerprint = description.size_bytes, raw
     relative = path.relative_to(root).as_posix()
     name = path.stem if path.is_file() else (path.name if path != root else root.parent.name)

@@ -287,8 +287,8 @@ def decode(pipeline: Any, latents: Tensor, wraps: tuple[bool, bool] = (False, Fa
 def _task_arguments(plan: Plan) -> dict[str, Any]:
     """What only some of the pipelines take.
 
-    Pictures go in as (1, h, w, 3) arrays: the layout in memory that a tensor gets from them decides a convolution's last
-    bit, and so it is the one that a pipeline gives to a picture itself.
+    Pictures go in as (1, h, w, 3) arrays, because the layout in memory decides a convolution's last bit, and from an
+    array a pipeline makes the same layout as from a picture.
     """
     request = plan.request
     arguments: dict[str, Any] = {}

@@ -62,8 +62,8 @@ def fit(vae: Any, side: int = 16) -> LatentColors:
     """
     generator = torch.Generator().manual_seed(0)
     channels = vae.config.latent_channels
-    patches = torch.randn(4, channels, side // 4, side // 4, generator=generator)
-    latents = torch.nn.functional.interpolate(patches, scale_factor=4)
+    patches = torch.randn(4, channels, side // 2, side // 2, generator=generator)
+    latents = torch.nn.functional.interpolate(patches, scale_factor=2)
     # Stored in units of unit variance; the VAE wants its own.
     own = (latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)).to(vae.device, vae.dtype)
     pictures = vae.decode(own, return_dict=False)[0].float().cpu()

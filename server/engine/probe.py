@@ -14,9 +14,7 @@ from server.engine.headers import Header, read_header
 Kind = Literal["checkpoint", "controlnet", "lora"]
 Family = Literal["sd15", "sdxl"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
-Control = Literal[
-    "depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"
-]
+Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
 CONTROLS: tuple[str, ...] = get_args(Control)
 
 
@@ -109,9 +107,7 @@ def describe_single_file(path: Path, header: Header) -> Description:
     if first[1] not in (4, 9):
         raise _unsupported(path, f"its UNet takes {first[1]} channels")
     side = 1024 if family == "sdxl" else 512
-    return Description(
-        "checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[family], first[1]
-    )
+    return Description("checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[family], first[1])
 
 
 def weight_files(folder: Path) -> list[Path]:

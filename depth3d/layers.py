@@ -1,0 +1,147 @@
+"""What the foreground hides: the far surface of each depth edge continued behind the near one, with colours.
+
+Seen from beside the source camera a torn mesh shows holes behind its edges. A second sheet fills them: for each
+foreground pixel near an edge, the nearest pixel of the edge's far side is found (exact Euclidean distance transform),
+and its surface continued as the plane that it is in disparity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import distance_transform_edt
+
+from .camera import Camera
+from .depth import check_depth
+from .edges import links
+from .mesh import Mesh, corner_mesh, merged
+from .normals import CUT_RATIO, plane_fit
+
+#: How far behind an edge the background reaches, in pixels of the source picture.
+BAND = 60
+
+#: How far the continued plane may leave its seed's disparity.
+_CLIP = 0.2
+
+#: Rows of texture between the foreground's picture and the background's, so that neither bleeds into the other.
+_GAP = 4
+
+#: Fills colours: takes the picture (h, w, 3) and the mask (h, w) of what to fill, gives the filled picture.
+Inpaint = Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """The second sheet. depth: (h, w) float32, +inf where it is not. hidden: (h, w) where it lies behind the first.
+
+    seed: (2, h, w) row and column of the far side's pixel that each pixel was continued from.
+    """
+
+    depth: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
+    seed: NDArray[np.int64]
+
+
+def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio: float = CUT_RATIO) -> Background:
+    """The surfaces hidden behind the depth edges of a (h, w) map, within `band` pixels of each edge.
+
+    The sheet overlaps the far surface by two pixels, so that no crack opens between the two.
+    """
+    z = check_depth(depth)
+    if z.shape != (camera.height, camera.width):
+        raise ValueError(f"depth has shape {z.shape}; the camera's pictures are {(camera.height, camera.width)}")
+    valid = np.isfinite(z)
+    flat = camera.projection == "orthographic"
+    # q is affine on planes; it falls with the distance, except under an orthographic camera.
+    q = np.where(valid, z if flat else 1 / z, 0).astype(np.float32)
+    far = _far_side(z, q, valid, cut_ratio)
+    if not far.any():
+        nothing = np.zeros(z.shape, bool)
+        return Background(np.full(z.shape, np.inf, np.float32), nothing, np.zeros((2, *z.shape), np.int64))
+    distance, seed = distance_transform_edt(~far, return_indices=True)
+    rows, columns = np.nonzero((distance <= band) & valid & ~far)
+    r, c = seed[:, rows, columns]
+    slope_u, slope_v, value = plane_fit(z, q, 3, cut_ratio)
+    start = value[r, c]
+    continued = start + slope_u[r, c] * (columns - c) + slope_v[r, c] * (rows - r)
+    continued = np.clip(continued, start * (1 - _CLIP), start * (1 + _CLIP))
+    depth_behind = (continued if flat else 1 / continued).astype(np.float32)
+    behind = depth_behind > z[rows, columns] * (1 + cut_ratio)
+    out = np.full(z.shape, np.inf, np.float32)
+    out[rows[behind], columns[behind]] = depth_behind[behind]
+    hidden = np.isfinite(out)
+    # The overlap is the far side's own: what is much nearer than its seed is the foreground.
+    overlap = (distance <= 2) & ~hidden & valid & (z >= z[seed[0], seed[1]] * (1 - cut_ratio))
+    overlap &= distance_transform_edt(~hidden) <= 3
+    out[overlap] = z[overlap]
+    return Background(out, hidden, np.asarray(seed, dtype=np.int64))
+
+
+def layered_mesh(
+    depth: ArrayLike,
+    camera: Camera,
+    image: ArrayLike | None = None,
+    *,
+    band: int = BAND,
+    cut_ratio: float = CUT_RATIO,
+    inpaint: Inpaint | None = None,
+) -> Mesh:
+    """The corner mesh of a depth map with the hidden background behind it, as one mesh with one texture.
+
+    image: (h, w, 3) uint8, the depth's picture. Its texture becomes two pictures, one above the other: what is seen,
+    and what lies behind. inpaint: fills the hidden colours; by default they are mirrored at the edge.
+    """
+    front = corner_mesh(depth, camera, cut_ratio=cut_ratio)
+    picture = None if image is None else np.asarray(image)[..., :3]
+    behind = background(depth, camera, band=band, cut_ratio=cut_ratio)
+    if not behind.hidden.any():
+        return replace(front, texture=picture)
+    # Wider tolerance: the sheet is a guess, and a tear in it would be a hole where there is none.
+    back = corner_mesh(behind.depth, camera, cut_ratio=3 * cut_ratio)
+    assert front.uvs is not None
+    assert back.uvs is not None
+    height = camera.height
+    total = 2 * height + _GAP
+    front = replace(front, uvs=front.uvs * np.array([1, height / total], np.float32))
+    offset = np.array([0, (height + _GAP) / total], np.float32)
+    back = replace(back, uvs=back.uvs * np.array([1, height / total], np.float32) + offset)
+    both = merged([front, back])
+    if picture is None:
+        return both
+    filled = inpaint(picture, behind.hidden) if inpaint else mirrored(picture, behind, check_depth(depth))
+    if filled.shape != picture.shape:
+        raise ValueError(f"the filled picture has shape {filled.shape}; it must keep the picture's {picture.shape}")
+    gap = [picture[-1:]] * (_GAP // 2) + [filled[:1]] * (_GAP - _GAP // 2)
+    return replace(both, texture=np.concatenate([picture, *gap, filled]))
+
+
+def mirrored(image: NDArray[np.uint8], behind: Background, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture (h, w, 3) with its hidden pixels filled by the far surface's colours, mirrored at the edge."""
+    height, width = image.shape[:2]
+    rows, columns = np.nonzero(behind.hidden)
+    r, c = behind.seed[:, rows, columns]
+    # One pixel further than the mirror: the edge's own pixels are mixed from both sides.
+    step_r, step_c = np.sign(r - rows), np.sign(c - columns)
+    clear = np.clip(r + step_r, 0, height - 1), np.clip(c + step_c, 0, width - 1)
+    image_of = np.clip(2 * r - rows + step_r, 0, height - 1), np.clip(2 * c - columns + step_c, 0, width - 1)
+    # Where another object stands in the mirror image's place, the edge's own colour is the better guess.
+    same = np.abs(depth[image_of] - depth[r, c]) <= _CLIP * depth[r, c]
+    out = image.copy()
+    out[rows, columns] = image[np.where(same, image_of[0], clear[0]), np.where(same, image_of[1], clear[1])]
+    return out
+
+
+def _far_side(
+    z: NDArray[np.float32], q: NDArray[np.float32], valid: NDArray[np.bool_], cut_ratio: float
+) -> NDArray[np.bool_]:
+    """Pixels that lie just behind a depth edge."""
+    right, down = links(q, ratio=cut_ratio, valid=valid)
+    far = np.zeros(z.shape, bool)
+    for linked, a, b in ((right, np.s_[:, :-1], np.s_[:, 1:]), (down, np.s_[:-1], np.s_[1:])):
+        cut = ~linked & valid[a] & valid[b]
+        far[a] |= cut & (z[a] > z[b])
+        far[b] |= cut & (z[b] > z[a])
+    return far

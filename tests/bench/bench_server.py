@@ -1,0 +1,60 @@
+"""A whole `Generate` through the server against the same diffusers pipeline called directly, both warm."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+
+from bridge_protocol.client import BridgeClient
+from bridge_protocol.jobs import Generate
+from server.engine.catalog import STARTER, Catalog
+from server.temporary import TemporaryServer
+from tests.bench.table import Row, at_most
+
+PROMPT = "a red brick wall"
+SIZE, STEPS, ROUNDS = 256, 20, 7
+
+
+def rows() -> Iterator[Row]:
+    """The one row, with the two pictures compared bit for bit."""
+    info = Catalog([], STARTER).default()
+    pipeline = StableDiffusionPipeline.from_pretrained(info.path, torch_dtype=torch.float32, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def direct(guidance_scale: float) -> np.ndarray:
+        picture = pipeline(
+            PROMPT,
+            width=SIZE,
+            height=SIZE,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(5),
+        ).images[0]
+        return np.asarray(picture)
+
+    with TemporaryServer([]) as server, BridgeClient("bench", runtime=server.runtime) as client:
+        job = Generate(PROMPT, width=SIZE, height=SIZE, steps=STEPS, seed=5, guidance_scale=4.0)
+
+        def served() -> np.ndarray:
+            blob = client.run(job).blobs[0]
+            return np.frombuffer(blob.data, np.uint8).reshape(blob.ref.shape)
+
+        same = bool((served() == direct(4.0)).all())  # warms both, too
+        ratios, ours, theirs = [], [], []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            served()
+            middle = time.perf_counter()
+            direct(4.0)
+            end = time.perf_counter()
+            ours.append((middle - start) * 1e3)
+            theirs.append((end - middle) * 1e3)
+            ratios.append(ours[-1] / theirs[-1])
+    what = f"Generate, {SIZE}², {STEPS} steps, previews on, through the server"
+    yield at_most(what, statistics.median(ours), statistics.median(theirs), "the diffusers pipeline itself", 1.03)
+    yield Row("… and its pixels against the pipeline's", float(same), 1.0, "equal", "= 1", same, "")
