@@ -24,11 +24,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from bridge_protocol import discovery, jobs
+from bridge_protocol import discovery, jobs, lanes
 from bridge_protocol import messages as m
 from bridge_protocol.codec import MAX_FRAME, ProtocolError
 from bridge_protocol.machine import bound_socket_buffers
-from bridge_protocol.session import Arrived, JobEvent, Offered, ServerSession
+from bridge_protocol.session import Abandoned, Arrived, JobEvent, Offered, ServerSession
 from bridge_protocol.transfer import SendQueue
 from server import guard, machine
 from server.dispatch import Dispatcher
@@ -79,7 +79,7 @@ class App:
         settings = self._settings
         guard.check_address(settings.host, tls=settings.certificate is not None)
         self._lock = machine.lock_folder(settings.data)
-        machine.remove_orphaned_shared_folders()
+        lanes.remove_abandoned()
         self._token = discovery.token(settings.runtime)
         store = BlobStore(settings.data / "blobs", settings.store_bytes)
         self._exchange = Exchange(store, settings.limits)
@@ -293,13 +293,15 @@ class App:
 
     # -- what clients say
 
-    def _hear(self, client: _Client, said: m.Message | Offered | Arrived) -> None:
+    def _hear(self, client: _Client, said: m.Message | Offered | Arrived | Abandoned) -> None:
         """Raises ProtocolError. What takes time goes on by itself, so that a cancel never waits behind an upload."""
         session, party, exchange, dispatcher = client.session, client.party, self._exchange, self._dispatcher
         if isinstance(said, m.Hello):
             raise ProtocolError("unexpected_message", "Hello was said already.")
         if isinstance(said, m.Error):
             log.info("a client says %s: %s", said.code, said.sentence)
+        elif isinstance(said, Abandoned):
+            exchange.abandon(party, said.incoming)
         elif isinstance(said, m.Release):
             if party.lane is not None:
                 party.lane.released(said.file)
