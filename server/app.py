@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from bridge_protocol import discovery, jobs
+from bridge_protocol import discovery, jobs, lanes
 from bridge_protocol import messages as m
 from bridge_protocol.codec import MAX_FRAME, ProtocolError
 from bridge_protocol.machine import bound_socket_buffers
@@ -35,6 +35,7 @@ from server.dispatch import Dispatcher
 from server.engine.catalog import Catalog
 from server.exchange import Exchange, Party, remove_lane
 from server.journal import Journal
+from server.ledger import Ledger
 from server.settings import Settings
 from server.store import BlobStore
 from server.worker import Setup
@@ -79,14 +80,14 @@ class App:
         settings = self._settings
         guard.check_address(settings.host, tls=settings.certificate is not None)
         self._lock = machine.lock_folder(settings.data)
-        machine.remove_orphaned_shared_folders()
+        lanes.remove_abandoned()
         self._token = discovery.token(settings.runtime)
-        store = BlobStore(settings.data / "blobs", settings.store_bytes)
-        self._exchange = Exchange(store, settings.limits)
+        self._store = BlobStore(settings.data / "blobs", settings.store_bytes)
+        self._exchange = Exchange(self._store, settings.limits)
         self._catalog: Catalog | None = None
         setups = [Setup(settings.painter, settings.models, device) for device in settings.devices]
-        journal = Journal(settings.data / "journal.db")
-        self._dispatcher = Dispatcher(journal, store, settings.limits, setups, self._emit, settings.grace)
+        self._ledger = Ledger(Journal(settings.data / "journal.db"), self._store, self._emit)
+        self._dispatcher = Dispatcher(self._ledger, settings.limits, setups, self._emit, settings.grace)
         await self._dispatcher.open()
         self._sockets = await serve(
             self._converse,
@@ -116,6 +117,7 @@ class App:
             self._sockets.close()
             await self._sockets.wait_closed()
         await self._dispatcher.close()
+        await self._ledger.close()
         for client in self._clients.values():
             await self._exchange.drop_lane(client.party)
         self._exchange.close()
@@ -248,9 +250,9 @@ class App:
         if len(self._clients) >= self._settings.limits.sessions:
             return None, False
         # A session of an earlier run of the server lives on in its jobs.
-        resumed = bool(wanted) and self._dispatcher.knows(wanted)
+        resumed = bool(wanted) and bool(self._ledger.of_session(wanted))
         session = ServerSession(wanted if resumed else secrets.token_hex(16), secrets.token_hex(8))
-        for end in self._dispatcher.ends_of(session.id):
+        for end in self._ledger.ends_of(session.id):
             session.emit(end)
         client = self._clients[session.id] = _Client(session, Party(session))
         return client, resumed
@@ -301,7 +303,7 @@ class App:
         if isinstance(said, m.Error):
             log.info("a client says %s: %s", said.code, said.sentence)
         elif isinstance(said, Abandoned):
-            party.coming.pop(said.incoming.ref.digest, None)
+            exchange.abandon(party, said.incoming)
         elif isinstance(said, m.Release):
             if party.lane is not None:
                 party.lane.released(said.file)
@@ -324,7 +326,7 @@ class App:
         elif isinstance(said, m.Mapped):
             self._spawn(client, exchange.read_mapped(party, said))
         elif isinstance(said, m.Need):
-            self._spawn(client, exchange.send(party, said, dispatcher.output(session.id, said.digest)))
+            self._spawn(client, exchange.send(party, said, self._ledger.output(session.id, said.digest)))
         elif isinstance(said, m.LaneProof):
             self._spawn(client, exchange.check_lane(party, said))
 
@@ -362,11 +364,16 @@ class App:
         if query.what == "schema":
             data = jobs.schema()
         elif query.what == "jobs":
-            data = self._dispatcher.listing()[:LISTED]
+            data = self._ledger.listing()[:LISTED]
         elif query.what == "models":
             data = await self._exchange.in_pool(self._models)
         else:
-            data = {**self._dispatcher.status(), "sessions": len(self._clients), "connections": self._connections}
+            data = {
+                **self._dispatcher.status(),
+                "sessions": len(self._clients),
+                "connections": self._connections,
+                "store_bytes": self._store.nbytes,
+            }
         client.session.send(m.Answer(query.id, data))
 
     def _models(self) -> list[dict[str, Any]]:

@@ -125,6 +125,11 @@ def check_job(job: Any, refs: Iterable[BlobRef], limits: Limits, job_id: str) ->
         raise _too_large(job_id, "job", f"{nbytes} bytes of arrays", f"{limits.job_bytes} bytes")
     asked = [getattr(job, name, None) for name in ("width", "height")]
     image = getattr(job, "image", None)
+    if image is not None and len(image.shape) < 2:
+        raise ProtocolError(
+            "invalid_value", f"image has the shape {image.shape}; it must be (h, w, 3 or 4).",
+            "Send the picture with its height, width and channels.", about=job_id, field="image",
+        )  # fmt: skip
     height, width = image.shape[:2] if image is not None else (512, 512)
     pixels = (asked[0] or width) * (asked[1] or height) * getattr(job, "batch", 1)
     if pixels > limits.pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def write(array: NDArray[Any], folder: Path, name: str) -> Path:
 
 def _open(path: Path, field: str) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+            image = Image.open(path, formats=FORMATS)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         formats = ", ".join(FORMATS)
         raise InvalidValue(field, str(path), f"a picture file ({formats})", "Give the path of such a file.") from None

@@ -90,10 +90,13 @@ class Queue:
             raise ValueError(f"job {entry.id} is in the queue already")
         self._admitted.pop(entry.id, None)
         replaced = self._older(entry, self._entries)
-        if replaced is not None:
-            self._remove(replaced)
+        entries = self._waiting[entry.priority].setdefault(entry.session, deque())
+        if replaced is None:
+            entries.append(entry)
+        else:  # in its place: or whoever paints faster than the server would never have a turn
+            entries[entries.index(replaced)] = entry
+            del self._entries[replaced.id]
         self._entries[entry.id] = entry
-        self._waiting[entry.priority].setdefault(entry.session, deque()).append(entry)
         return replaced, self._older(entry, self._running)
 
     def next(self) -> Entry | None:

@@ -125,17 +125,22 @@ class WorkerDied(Exception):  # noqa: N818 - it reads better at the `raise`
 class Worker:
     """The server's end of one worker process at a time. To be used on one event loop.
 
-    on_step is called on the loop for each `Step`.
+    on_step is called on the loop for each `Step`, on_death when the process has ended.
     """
 
-    def __init__(self, setup: Setup, on_step: Callable[[Step], None]) -> None:
-        self._setup, self._on_step = setup, on_step
+    def __init__(self, setup: Setup, on_step: Callable[[Step], None], on_death: Callable[[], None]) -> None:
+        self._setup, self._on_step, self._on_death = setup, on_step, on_death
         self._process: Any = None
         self._connection: Connection | None = None
         self._ready: asyncio.Future[str] | None = None
         self._end: asyncio.Future[Done | Broken] | None = None
         #: A pipe whose reader is busy blocks its writer: sending has a thread of its own.
         self._sender = ThreadPoolExecutor(1, "worker-send")
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is there that can be given a task."""
+        return self._connection is not None
 
     @property
     def pid(self) -> int | None:
@@ -237,6 +242,7 @@ class Worker:
             if future is not None and not future.done():
                 future.set_exception(WorkerDied(exitcode))
                 future.exception()  # retrieved here: nobody may be waiting
+        self._on_death()
 
 
 # -- in the worker's process
@@ -332,6 +338,7 @@ def _paint(task: Task, painter: Any, say: Callable[[Step], None], running: _Runn
         eta = (now - first) / (progress.step - 1) * left if progress.step > 1 else None
         say(Step(task.id, progress.phase, progress.step, progress.total, eta, _preview(progress.preview)))
 
+    say(Step(task.id, "starting"))
     try:
         job = jobs.job_from_plain(task.kind, task.job)
         arrays = {ref.digest: verbs.array_of(_map(path), ref.shape, ref.dtype) for ref, path in task.inputs.values()}

@@ -35,7 +35,7 @@ class RunningServer:
 
             try:
                 asyncio.run(main())
-            except Exception as error:  # handed to the test
+            except BaseException as error:  # noqa: BLE001 - handed to the test
                 self.problem = error
             started.set()
 

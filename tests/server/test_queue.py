@@ -35,6 +35,15 @@ def test_a_live_job_replaces_the_waiting_one_of_its_slot_and_names_the_running_o
     assert [entry.id for entry in queue.order()] == ["3"]
 
 
+def test_whoever_replaces_a_live_job_all_the_time_still_has_its_turn():
+    queue = Queue()
+    queue.submit(Entry("fast 0", "fast", "live", "canvas"))
+    for number in range(1, 4):
+        queue.submit(Entry(f"slow {number}", "slow", "live", str(number)))
+        queue.submit(Entry(f"fast {number}", "fast", "live", "canvas"))
+    assert [queue.next().id for _ in range(2)] == ["fast 3", "slow 1"]
+
+
 @pytest.mark.parametrize(
     "other", [Entry("2", "b", "live", "canvas"), Entry("2", "a", "live", "other"), Entry("2", "a", "batch", "canvas")]
 )
@@ -103,8 +112,9 @@ class QueueMachine(RuleBasedStateMachine):
             assert running in self.running
             assert running.slot == entry.slot
         if expected:
-            self.waiting.remove(expected)
-        self.waiting.append(entry)
+            self.waiting[self.waiting.index(expected)] = entry
+        else:
+            self.waiting.append(entry)
 
     @rule()
     def take(self):

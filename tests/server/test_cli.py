@@ -1,0 +1,163 @@
+"""The command line as its users see it: output, files and exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from bridge_protocol import jobs
+from server import cli, options, pictures
+from server.settings import Settings
+from tests.server.process import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server_process(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "run").mkdir(mode=0o700)
+    settings = Settings(data=folder / "data", runtime=folder / "run", painter="tests.server.small_painter:make")
+    process = ServerProcess(settings, folder).start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def brushwire(server_process, tmp_path):
+    """Runs the command; a server with the small painter is there for it."""
+    settings = server_process.settings
+
+    def run(*arguments, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "server.cli", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "BRUSHWIRE_RUNTIME": str(settings.runtime), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def test_a_picture_is_painted_and_saved_and_none_is_overwritten(brushwire, tmp_path):
+    arguments = ("generate", "a boat", "--width", 64, "--height", 72, "--seed", 5, "--steps", 1, "--out", "made")
+    first, second = brushwire(*arguments), brushwire(*arguments)
+    names = [Path(done.stdout.strip()).name for done in (first, second)]
+    assert names == ["image-5.png", "image-5-2.png"]
+    assert Image.open(tmp_path / "made" / names[0]).size == (64, 72)
+
+
+def test_a_picture_from_a_file_goes_in_and_out(brushwire, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    done = brushwire("generate", "--image", "in.png", "--steps", 1)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / done.stdout.strip())), 255 - pixels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--steps", "400"), ["steps is 400", "from 1 to 150", "Set steps"]),
+        (("--steps", "many"), ["steps is 'many'", "from 1 to 150"]),
+        (("--width", "100"), ["width is 100", "in steps of 8"]),
+        (("--sampler", "Eulr"), ["sampler is 'Eulr'", "'Euler a'"]),
+        (("--image", "not-there.png"), ["image is 'not-there.png'", "PNG, JPEG"]),
+        (("--control", "kind=dept,image=in.png"), ["controls[0].kind is 'dept'", "'depth'"]),
+        (("--control", "depth"), ["controls[0] is 'depth'", "key=value"]),
+        (("--lora", "model=x,weight=9"), ["loras[0].weight is 9", "from -4 to 4"]),
+    ],
+)
+def test_a_wrong_value_exits_with_2_and_field_value_range_and_remedy(arguments, said, tmp_path, monkeypatch, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "in.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["brushwire", "generate", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    assert exited.value.code == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    for words in said:
+        assert words in printed
+
+
+def test_a_detached_job_is_listed_and_fetched_once(brushwire, tmp_path):
+    said = brushwire("generate", "later", "--width", 64, "--height", 64, "--steps", 1, "--detach").stderr
+    job_id = said.split()[-1]
+    assert job_id in brushwire("jobs").stdout
+    path = brushwire("jobs", "fetch", job_id, "--out", "fetched").stdout.strip()
+    assert (tmp_path / path).exists()
+    assert job_id not in brushwire("jobs").stdout
+    assert "no job" in brushwire("jobs", "fetch", job_id, code=1).stderr
+
+
+def test_a_failed_job_exits_with_1_and_its_remedy(brushwire):
+    done = brushwire("generate", "memory", "--width", 64, "--height", 64, code=1)
+    assert "It does not fit." in done.stderr
+    assert "Take 512×512." in done.stderr
+
+
+def test_a_second_server_in_the_same_folder_is_refused_with_a_remedy(brushwire, server_process):
+    assert "--data" in brushwire("serve", "--data", server_process.settings.data, code=1).stderr
+
+
+def test_listening_to_other_machines_without_tls_is_refused_with_a_remedy(brushwire, tmp_path):
+    done = brushwire("serve", "--host", "0.0.0.0", "--data", tmp_path / "other", code=1)
+    assert "--certificate" in done.stderr
+
+
+def test_a_terminated_server_ends_with_its_worker_and_withdraws_its_address(settings, tmp_path):
+    process = ServerProcess(settings, tmp_path).start()
+    family = psutil.Process(process.process.pid).children(recursive=True)
+    process.stop()
+    assert process.process.returncode == 0
+    _, alive = psutil.wait_procs(family, 10)
+    assert not alive
+    assert not (settings.runtime / "server.json").exists()
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    script = "import sys; import server.cli; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers')))"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_every_field_of_the_job_is_an_option():
+    names = {parameter.name for parameter in options.parameters("Generate")}
+    assert names | {"prompt"} == {field["name"] for field in jobs.schema()["Generate"]["fields"]}
+
+
+def test_an_option_in_every_form_becomes_its_field(tmp_path):
+    np.save(tmp_path / "a,depth.npy", np.ones((4, 5)))
+    job = options.job_of(
+        "Generate",
+        {
+            "steps": "7", "guidance_scale": "3.5", "seamless": "both", "width": "64",
+            "controls": [f"kind=depth,image={tmp_path / 'a,depth.npy'},weight=0.5"], "loras": ["model=x"],
+        },
+    )  # fmt: skip
+    assert (job.steps, job.guidance_scale, job.seamless, job.width) == (7, 3.5, "both", 64)
+    assert (job.controls[0].image.ref.dtype, job.controls[0].image.ref.shape) == ("float32", (4, 5))
+    assert (job.controls[0].weight, job.loras[0].weight) == (0.5, 1.0)
+
+
+def test_arrays_that_a_png_would_spoil_are_saved_whole(tmp_path):
+    array = np.random.default_rng(1).random((4, 5, 3)).astype(np.float32)
+    path = pictures.write(array, tmp_path, "picture")
+    assert np.array_equal(np.load(path), array)
+
+
+def test_transparency_is_kept(tmp_path):
+    Image.new("RGBA", (3, 2), (1, 2, 3, 4)).save(tmp_path / "a.png")
+    Image.new("LA", (3, 2), (1, 4)).save(tmp_path / "b.png")
+    assert pictures.read_picture(tmp_path / "a.png", "image").shape == (2, 3, 4)
+    assert pictures.read_picture(tmp_path / "b.png", "image").shape == (2, 3, 4)
+    assert pictures.read_mask(tmp_path / "a.png", "mask").shape == (2, 3)
