@@ -259,11 +259,16 @@ def allowed_number(hint: Any, metadata: typing.Mapping[str, Any]) -> str:
     words = "a whole number" if hint is int else "a finite number"
     low, high, step, unit = (metadata.get(key) for key in ("minimum", "maximum", "step", "unit"))
     if low is not None and high is not None:
-        words += f" from {low:g} to {high:g}"
+        words += f" from {_exact(low)} to {_exact(high)}"
     elif low is not None:
-        words += f" of at least {low:g}"
+        words += f" of at least {_exact(low)}"
     elif high is not None:
-        words += f" of at most {high:g}"
+        words += f" of at most {_exact(high)}"
     if hint is int and step is not None:
-        words += f" in steps of {step:g}"
+        words += f" in steps of {_exact(step)}"
     return words + (f" ({unit})" if unit else "")
+
+
+def _exact(number: float) -> str:
+    """Without an exponent: 2⁵³ − 1 is a bound that people must be able to read."""
+    return str(int(number)) if number == int(number) else str(number)

@@ -135,7 +135,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(kind=st.sampled_from(sorted(m.TYPES)), data=st.data())
 def test_any_values_in_any_fields_are_taken_or_refused(kind, data):
     names = sorted(m.TYPES[kind].__dataclass_fields__)
@@ -143,8 +143,10 @@ def test_any_values_in_any_fields_are_taken_or_refused(kind, data):
     try:
         message = m.from_plain(header)
     except InvalidValue as error:
-        assert error.field
-        assert error.allowed
-        assert error.remedy
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
+        assert all((refused.field, refused.allowed, refused.remedy))
     else:
         assert m.from_plain(m.to_plain(message)) == message or "nan" in repr(message)

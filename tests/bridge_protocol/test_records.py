@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from bridge_protocol.blobs import Blob, BlobRef
-from bridge_protocol.records import InvalidValue, blob_refs, check, decode, encode, param
+from bridge_protocol.records import InvalidValue, allowed_number, blob_refs, check, decode, encode, param
 
 
 @dataclass(frozen=True)
@@ -200,3 +200,8 @@ def test_every_blob_of_a_record_is_found_in_the_order_of_its_fields():
 def test_a_whole_blob_travels_as_its_reference():
     blob = Blob.of(b"abc")
     assert decode(Everything, encode(Everything(image=blob))).image == blob.ref
+
+
+def test_a_large_bound_is_shown_with_all_its_digits():
+    assert allowed_number(int, {"minimum": 0, "maximum": 2**53 - 1}) == "a whole number from 0 to 9007199254740991"
+    assert allowed_number(float, {"maximum": 0.25}) == "a finite number of at most 0.25"

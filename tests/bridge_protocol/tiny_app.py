@@ -117,10 +117,10 @@ class TinyApp:
 
     def hear(self, session: ServerSession, said: m.Message | Offered | Arrived | Abandoned) -> None:
         """Act on what `ServerSession.receive` gave."""
-        try:
-            _HEAR[type(said)](self, session, said)
-        except KeyError:
-            raise ProtocolError("unexpected_message", f"Not now: {type(said).__name__}.") from None
+        act = _HEAR.get(type(said))
+        if act is None:
+            raise ProtocolError("unexpected_message", f"Not now: {type(said).__name__}.")
+        act(self, session, said)
 
     def _offered(self, session: ServerSession, offered: Offered) -> None:
         ref = offered.ref
