@@ -26,16 +26,6 @@ from . import machine
 MIN_BYTES = 64 * 1024
 DEFAULT_QUOTA = 512 << 20
 _NAME = re.compile(r"[0-9a-f]{32}")
-#: A session's folder: its server's process, so that what a killed server leaves is known for it, and a random part.
-_FOLDER = re.compile(r"(\d+)-[0-9a-f]{32}")
-
-
-def remove_abandoned() -> None:
-    """Remove the folders of servers that run no more: they hold memory. For a server that starts."""
-    for folder in machine.shared_root().iterdir():
-        name = _FOLDER.fullmatch(folder.name)
-        if name is not None and not machine.is_running(int(name[1])):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class SharedFolder:
@@ -53,7 +43,7 @@ class SharedFolder:
     @classmethod
     def create(cls, quota: int = DEFAULT_QUOTA) -> SharedFolder:
         """A new folder for one session (the server's side)."""
-        return cls(machine.private_folder(machine.shared_root() / f"{os.getpid()}-{secrets.token_hex(16)}"), quota)
+        return cls(machine.private_folder(machine.shared_root() / secrets.token_hex(16)), quota)
 
     # -- proving that both sides see it
 
@@ -128,7 +118,7 @@ class SharedFolder:
             self._drop(name)
         self._free.clear()
         if remove:
-            shutil.rmtree(self.path, ignore_errors=True)  # Windows keeps what is still mapped; see remove_abandoned
+            shutil.rmtree(self.path, ignore_errors=True)  # Windows keeps what is still mapped
 
     def _path_of(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -78,25 +78,6 @@ def allocate(descriptor: int, nbytes: int) -> None:
         nbytes -= os.write(descriptor, zeros[:nbytes])
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    if sys.platform == "win32":  # os.kill(pid, 0) would end it there
-        import ctypes
-
-        kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
-        if handle:
-            kernel.CloseHandle(handle)
-        return bool(handle)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def open_own(path: Path) -> int:
     """A descriptor of a regular file of this user's, for reading; symbolic links are not followed.
 

@@ -119,15 +119,29 @@ class Catalog:
                 for path in _candidates(root, allowed, self._refused):
                     self._add(root, path, allowed)
 
+    def _refuse(self, root: Path, path: Path, error: RefusedModel) -> None:
+        self._refused.append(Refused(path.relative_to(root).as_posix(), error))
+
     def _add(self, root: Path, path: Path, allowed: list[Path]) -> None:
         starter = root == self.starter
         try:
             info = _read(root, path, allowed)
         except RefusedModel as error:
-            self._refused.append(Refused(path.relative_to(root).as_posix(), error))
+            self._refuse(root, path, error)
+            return
+        except OSError as error:
+            self._refuse(root, path, _unreadable(path, error))
+            return
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            reason = f"{path.name} is configured in a way that makes no sense ({type(error).__name__}: {error})."
+            self._refuse(root, path, RefusedModel(reason, "Download the model again."))
             return
         if info is not None and info.id not in self._models:
             self._models[info.id] = replace(info, starter=starter)
+
+
+def _unreadable(path: Path, error: OSError) -> RefusedModel:
+    return RefusedModel(f"{path.name} cannot be read: {error.strerror}.", "Let the server's user read it.")
 
 
 def _candidates(root: Path, allowed: list[Path], refused: list[Refused]) -> Iterator[Path]:
@@ -138,7 +152,11 @@ def _candidates(root: Path, allowed: list[Path], refused: list[Refused]) -> Iter
         if folder.resolve() in seen:  # links that lie under the folders can form a ring
             continue
         seen.add(folder.resolve())
-        names = sorted((entry.name for entry in os.scandir(folder)), reverse=True)
+        try:
+            names = sorted((entry.name for entry in os.scandir(folder)), reverse=True)
+        except OSError as error:
+            refused.append(Refused(folder.relative_to(root).as_posix(), _unreadable(folder, error)))
+            continue
         is_model = "model_index.json" in names or "config.json" in names
         if is_model:
             yield folder

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from depth3d.depth import depth_to_controlnet
+from depth3d.normals import normals_to_controlnet
+from depth3d.pose import Pose, draw_openpose
 from server.engine.compositing import Float, Region, resize, to_float
 from server.engine.errors import InvalidRequest
 from server.engine.painting import ControlInput
-
-if TYPE_CHECKING:
-    from depth3d.pose import Pose
 
 
 def control_image(control: ControlInput, name: str, width: int, height: int, region: Region) -> Float:
@@ -38,10 +36,6 @@ def control_image(control: ControlInput, name: str, width: int, height: int, reg
 def _drawn(control: ControlInput, width: int, height: int) -> NDArray[np.generic]:
     if not control.metric:
         return control.array
-    from depth3d.depth import depth_to_controlnet
-    from depth3d.normals import normals_to_controlnet
-    from depth3d.pose import draw_openpose
-
     if control.kind == "depth":
         return depth_to_controlnet(control.array)
     if control.kind == "normal":
@@ -51,8 +45,6 @@ def _drawn(control: ControlInput, width: int, height: int) -> NDArray[np.generic
 
 def _pose(points: NDArray[np.floating], size: tuple[int, int]) -> Pose:
     """Keypoints in pixels to a pose, whose coordinates are fractions of the picture."""
-    from depth3d.pose import Pose
-
     relative = points.astype(np.float64) / (*size, 1)
     hands = len(points) >= 60
     return Pose(

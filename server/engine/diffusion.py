@@ -98,8 +98,9 @@ class Painter:
         models = work.plan.models
         raise_if(work.cancelled)
         with work.phase("loading"):
-            checkpoint = self.loader.checkpoint(models.checkpoint)
-            nets = [self.loader.controlnet(info).net for info in models.controlnets]
+            resident = rung != "offloaded"
+            checkpoint = self.loader.checkpoint(models.checkpoint, resident)
+            nets = [self.loader.controlnet(info, resident).net for info in models.controlnets]
         raise_if(work.cancelled)
         self._check_seamless(work.plan, checkpoint)
         pipeline = self._pipeline(work.plan, checkpoint, nets)

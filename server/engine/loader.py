@@ -41,8 +41,7 @@ class Checkpoint:
     """A loaded checkpoint. parts: name → module or tokenizer, as in a diffusers pipeline; scheduler: its own.
 
     options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
-    hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint, and
-    "preview" with the linear map from its latents to colours (see `previews`).
+    hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint.
     """
 
     info: ModelInfo
@@ -83,13 +82,13 @@ class Loader:
         self.configs = configs
         self._loaded: OrderedDict[str, Checkpoint | ControlNet] = OrderedDict()
 
-    def checkpoint(self, info: ModelInfo) -> Checkpoint:
-        """The checkpoint, loaded if it is not warm."""
-        return self._get(info, self._load_checkpoint)
+    def checkpoint(self, info: ModelInfo, resident: bool = True) -> Checkpoint:
+        """The checkpoint, loaded if it is not warm; on the device if it is to be resident, else in main memory."""
+        return self._get(info, self._load_checkpoint, resident)
 
-    def controlnet(self, info: ModelInfo) -> ControlNet:
-        """The ControlNet, loaded if it is not warm."""
-        return self._get(info, self._load_controlnet)
+    def controlnet(self, info: ModelInfo, resident: bool = True) -> ControlNet:
+        """The ControlNet, loaded if it is not warm; on the device if it is to be resident, else in main memory."""
+        return self._get(info, self._load_controlnet, resident)
 
     def loaded(self) -> list[str]:
         """Ids of the warm models, the least recently used one first."""
@@ -101,7 +100,7 @@ class Loader:
             del self._loaded[model_id]
         release_cached(self.device)
 
-    def _get(self, info: ModelInfo, load: Any) -> Any:
+    def _get(self, info: ModelInfo, load: Any, resident: bool) -> Any:
         model = self._loaded.get(info.id)
         if model is None:
             # Room is made before and not after: both together may be more than the device has.
@@ -115,9 +114,10 @@ class Loader:
                     raise _unreadable(info, error) from error
             self._loaded[info.id] = model
         self._loaded.move_to_end(info.id)
+        place = self.device if resident else torch.device("cpu")
         for module in model.modules():
-            if next(module.parameters()).device.type != self.device.type:  # offloading leaves it in main memory
-                module.to(self.device)
+            if next(module.parameters()).device.type != place.type:
+                module.to(place)
         return model
 
     def _expected_bytes(self, info: ModelInfo) -> int:
@@ -150,7 +150,7 @@ class Loader:
         parts = {name: pipeline.components[name] for name in family.parts}
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
-                part.to(self.device).eval().requires_grad_(False)
+                part.eval().requires_grad_(False)
         options = {**family.absent}
         if "force_zeros_for_empty_prompt" in pipeline.config:
             options["force_zeros_for_empty_prompt"] = pipeline.config["force_zeros_for_empty_prompt"]
@@ -193,7 +193,7 @@ class Loader:
                 str(info.path), config=str(self.configs / info.family), subfolder="controlnet", local_files_only=True,
                 dtype=self.dtype,
             )  # fmt: skip
-        return ControlNet(info, net.to(self.device).eval().requires_grad_(False))
+        return ControlNet(info, net.eval().requires_grad_(False))
 
 
 def _single_file_scheduler(config: Path, markers: Mapping[str, Any]) -> SchedulerMixin:

@@ -89,21 +89,18 @@ def tiled(vae: Any) -> Iterator[None]:
 
 @contextmanager
 def offloaded(in_order: Sequence[nn.Module], beside: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """For a while, keep the modules in main memory, each on the device only while it works.
+    """For a while, let modules that lie in main memory come to the device, each only while it works.
 
     in_order: each leaves the device when the next one is called. beside: they stay once they were called, because
-    they take turns with the denoiser at every step. At the end all are in main memory; the loader brings them back.
+    they take turns with the denoiser at every step. At the end all are in main memory again.
     """
     modules = [*in_order, *beside]
     hook = None
     try:
-        for module in modules:
-            module.to("cpu")
         for module in in_order:
             _, hook = cpu_offload_with_hook(module, device, prev_module_hook=hook)
         for module in beside:
             cpu_offload_with_hook(module, device)
-        release_cached(device)
         yield
     finally:
         for module in modules:

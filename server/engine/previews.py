@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +46,15 @@ _KNOWN: dict[tuple[int, float], list[list[float]]] = {
 
 
 def latent_colors(checkpoint: Checkpoint) -> LatentColors:
-    """The map for a checkpoint: its own hint {"factors": …, "bias": …}, or a known one, or a fitted one."""
+    """The map for a checkpoint: the one in its folder's `preview.json`, or a known one, or a fitted one.
+
+    `preview.json` holds "latent_rgb_factors" (channels, 3) and "latent_rgb_bias" (3,).
+    """
     vae = checkpoint.parts["vae"]
-    hint = checkpoint.hints.get("preview")
-    if hint is not None:
-        return LatentColors(torch.tensor(hint["factors"]), torch.tensor(hint["bias"]))
+    own = checkpoint.info.path / "preview.json"
+    if own.is_file():
+        stored = json.loads(own.read_text(encoding="utf-8"))
+        return LatentColors(torch.tensor(stored["latent_rgb_factors"]), torch.tensor(stored["latent_rgb_bias"]))
     known = _KNOWN.get((vae.config.latent_channels, round(vae.config.scaling_factor, 5)))
     return LatentColors(torch.tensor(known), torch.zeros(3)) if known else fit(vae)
 

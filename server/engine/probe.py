@@ -164,8 +164,7 @@ def _tasks(latent_channels: int, input_channels: int) -> tuple[Task, ...]:
 
 
 def _layout(config: Mapping[str, Any], latent_channels: int) -> tuple[int, ...]:
-    width = config.get("cross_attention_dim", 1280)
-    widths = config.get("block_out_channels", ())
+    width, widths = config["cross_attention_dim"], config["block_out_channels"]
     return (latent_channels, int(width if isinstance(width, int) else width[0]), *(int(n) for n in widths))
 
 
@@ -204,7 +203,9 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RefusedModel(f"{folder.name}/config.json cannot be read.", "Download the whole model again.") from error
-    return dict(config)
+    if not isinstance(config, dict):
+        raise RefusedModel(f"{folder.name}/config.json is not a JSON object.", "Download the whole model again.")
+    return config
 
 
 def _unsupported(path: Path, reason: str) -> RefusedModel:

@@ -51,14 +51,16 @@ def scheduler(name: str | None, own: SchedulerMixin, steps: int) -> SchedulerMix
     class_name, changes = _SAMPLERS[name]
     cls = getattr(diffusers, class_name)
     # The names promise a noise schedule, whichever one the model's own sampler prefers.
-    config |= {**_OWN_SIGMAS, **changes}
+    changes = {**_OWN_SIGMAS, **changes}
     if "clip_sample" not in own.config:
-        config["clip_sample"] = False  # diffusers' default clips pixels, and latents are none
+        changes["clip_sample"] = False  # diffusers' default clips pixels, and latents are none
     if class_name == "LCMScheduler":
-        config["original_inference_steps"] = max(50, steps)
-    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in cls()._internal_dict:
-        config["trained_betas"] = _zero_snr_betas(own)
-    return cls.from_config(config)
+        changes["original_inference_steps"] = max(50, steps)
+    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in cls().config:
+        changes["trained_betas"] = _zero_snr_betas(own)
+    # What stands in this list goes back to the class's default, whatever the configuration says.
+    defaults = [key for key in config.pop("_use_default_values", []) if key not in changes]
+    return cls.from_config({**config, **changes, "_use_default_values": defaults})
 
 
 def _zero_snr_betas(own: SchedulerMixin) -> list[float]:

@@ -74,7 +74,8 @@ def test_the_same_bytes_with_another_description_are_another_blob():
     refs = {
         Blob.of(data, shape=shape, dtype=dtype, color=color).ref.digest
         for shape, dtype, color in [
-            ((24,), "uint8", "data"), ((4, 6), "uint8", "data"), ((6, 4), "uint8", "data"), ((2, 4, 3), "uint8", "data"),
+            ((24,), "uint8", "data"), ((4, 6), "uint8", "data"), ((6, 4), "uint8", "data"),
+            ((2, 4, 3), "uint8", "data"),
             ((12,), "uint16", "data"), ((12,), "float16", "data"), ((24,), "uint8", "srgb"), ((24,), "uint8", "linear"),
         ]
     }  # fmt: skip
@@ -127,7 +128,8 @@ def test_what_cannot_be_a_blob_is_refused_with_its_reason(make, says):
         {"digest": bytes(32), "shape": [True]}, {"digest": bytes(32), "shape": ["1"]},
         {"digest": bytes(32), "shape": [32_769, 1]}, {"digest": bytes(32), "shape": [2**64, 2**64, 2**64]},
         {"digest": bytes(32), "shape": [2**40]}, {"digest": bytes(32), "shape": [32_768, 32_768, 2]},
-        {"digest": bytes(32), "shape": [1], "dtype": "float64"}, {"digest": bytes(32), "shape": [1], "dtype": ["uint8"]},
+        {"digest": bytes(32), "shape": [1], "dtype": "float64"},
+        {"digest": bytes(32), "shape": [1], "dtype": ["uint8"]},
         {"digest": bytes(32), "shape": [1], "color": {}}, {"digest": bytes(32), "shape": [1], "dtype": None},
         {"digest": bytes(32), "shape": list(range(10_000))},
     ],

@@ -134,6 +134,5 @@ def test_type_names_are_the_classes_names_in_small_letters():
 
 
 def test_a_previews_size_cannot_be_negative():
-    assert (
-        code_of(raw({"type": "preview", "seq": 1, "id": "j", "step": 1, "width": -2, "height": -2})) == "invalid_value"
-    )
+    negative = {"type": "preview", "seq": 1, "id": "j", "step": 1, "width": -2, "height": -2}
+    assert code_of(raw(negative)) == "invalid_value"

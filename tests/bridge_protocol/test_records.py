@@ -124,7 +124,7 @@ def test_a_missing_field_is_asked_for():
 
 @pytest.mark.parametrize("data", [None, [], "text", 3])
 def test_what_is_no_map_is_refused(data):
-    with pytest.raises(InvalidValue, match="Point is .*; it must be a map of fields"):
+    with pytest.raises(InvalidValue, match=r"Point is .*; it must be a map of fields"):
         decode(Point, data)
 
 

@@ -18,9 +18,9 @@ def load(name: str) -> list:
 
 def from_json(value):
     if isinstance(value, dict):
-        return (
-            bytes.fromhex(value["$bytes"]) if list(value) == ["$bytes"] else {k: from_json(v) for k, v in value.items()}
-        )
+        if list(value) == ["$bytes"]:
+            return bytes.fromhex(value["$bytes"])
+        return {key: from_json(item) for key, item in value.items()}
     return [from_json(item) for item in value] if isinstance(value, list) else value
 
 

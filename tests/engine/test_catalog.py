@@ -103,6 +103,28 @@ def test_a_diffusers_folder_that_brings_its_own_code_is_refused(models, tmp_path
     assert "my_code" in catalog.refused()[0].error.sentence
 
 
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("unet", "{}"), ("unet", "[]"), ("unet", "no json"), ("vae", '{"latent_channels": "many"}'), ("vae", "null"),
+        (".", "[]"), (".", "no json"), (".", '{"_class_name": "StableDiffusionPipeline"}'), (".", "{}"),
+    ],
+)  # fmt: skip
+def test_a_nonsensical_configuration_is_refused_and_the_others_are_listed(models, tmp_path, part, content):
+    folder = tiny_models.copy(models / "sd", tmp_path / "sd")
+    tiny_models.copy(models / "sd16-controlnet-depth", tmp_path / "net")
+    (folder / part / ("model_index.json" if part == "." else "config.json")).write_text(content)
+    catalog = Catalog([tmp_path], starter=None)
+    assert [info.name for info in catalog.models()] == ["net"]
+    assert catalog.refused()[0].name == "sd"
+
+
+def test_a_link_to_nothing_is_refused_and_the_others_are_listed(models, tmp_path):
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere.safetensors")
+    tiny_models.copy(models / "sd16-controlnet-depth", tmp_path / "net")
+    assert [info.name for info in Catalog([tmp_path], starter=None).models()] == ["net"]
+
+
 def test_a_link_that_leads_out_of_the_folders_is_refused_and_one_within_is_followed(models, tmp_path):
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()

@@ -14,6 +14,7 @@ from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
 from server.engine.errors import IncompatibleModels, InvalidRequest, UnknownModel
 from server.engine.painting import ControlInput, PaintRequest
+from tests import tiny_models
 
 PLAIN = {"sd": "StableDiffusion", "sd16": "StableDiffusion", "xl": "StableDiffusionXL"}
 
@@ -41,6 +42,16 @@ def test_the_same_seed_paints_bit_for_bit_what_diffusers_paints(paint, models, m
     painting = paint(model, prompt="a red brick wall", width=72, height=64, guidance_scale=5.0)
     np.testing.assert_array_equal(painting.images[0], seen[0])
     assert painting.images[0].dtype == np.uint8
+
+
+def test_without_a_guidance_scale_the_models_own_is_taken(paint, models, tmp_path):
+    words = {"prompt": "brick", "negative_prompt": "moss"}
+    np.testing.assert_array_equal(paint("xl", **words).images[0], paint("xl", **words, guidance_scale=5.0).images[0])
+    folder = tiny_models.copy(models / "sd", tmp_path / "sd")
+    (folder / "brushwire.json").write_text('{"guidance_scale": 3}')
+    painted = Painter(Catalog([tmp_path], starter=None), "cpu").paint(PaintRequest(**words, seed=7, steps=3))
+    np.testing.assert_array_equal(painted.images[0], paint(**words, guidance_scale=3.0).images[0])
+    assert (painted.images[0] != paint(**words).images[0]).any()
 
 
 @pytest.mark.parametrize("model", ["sd", "xl"])

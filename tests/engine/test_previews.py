@@ -54,8 +54,8 @@ def test_the_fitted_map_explains_a_linear_decoder_completely():
 
 def test_a_models_own_map_goes_before_all_others(models, tmp_path):
     folder = tiny_models.copy(models / "sd", tmp_path / "sd")
-    hint = {"preview": {"factors": [[0.0] * 3] * 4, "bias": [1.0, -1.0, 0.0]}}
-    (folder / "brushwire.json").write_text(json.dumps(hint))
+    own = {"latent_rgb_factors": [[0.0] * 3] * 4, "latent_rgb_bias": [1.0, -1.0, 0.0]}
+    (folder / "preview.json").write_text(json.dumps(own))
     told = []
     Painter(Catalog([tmp_path], starter=None), "cpu").paint(PaintRequest(steps=3, preview_every=1), told.append)
     shown = next(progress.preview for progress in told if progress.preview is not None)
