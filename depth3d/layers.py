@@ -37,11 +37,13 @@ Inpaint = Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.uint8]]
 class Background:
     """The second sheet. depth: (h, w) float32, +inf where it is not. hidden: (h, w) where it lies behind the first.
 
-    seed: (2, h, w) row and column of the far side's pixel that each pixel was continued from.
+    rim: (h, w) the far side's own pixels along the edges, whose colours a picture mixes with the foreground's.
+    seed: (2, h, w) row and column of the rim's pixel that each pixel was continued from.
     """
 
     depth: NDArray[np.float32]
     hidden: NDArray[np.bool_]
+    rim: NDArray[np.bool_]
     seed: NDArray[np.int64]
 
 
@@ -60,7 +62,7 @@ def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio:
     far = _far_side(z, q, valid, cut_ratio)
     if not far.any():
         nothing = np.zeros(z.shape, bool)
-        return Background(np.full(z.shape, np.inf, np.float32), nothing, np.zeros((2, *z.shape), np.int64))
+        return Background(np.full(z.shape, np.inf, np.float32), nothing, nothing, np.zeros((2, *z.shape), np.int64))
     distance, seed = distance_transform_edt(~far, return_indices=True)
     rows, columns = np.nonzero((distance <= band) & valid & ~far)
     r, c = seed[:, rows, columns]
@@ -77,7 +79,7 @@ def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio:
     overlap = (distance <= 2) & ~hidden & valid & (z >= z[seed[0], seed[1]] * (1 - cut_ratio))
     overlap &= distance_transform_edt(~hidden) <= 3
     out[overlap] = z[overlap]
-    return Background(out, hidden, np.asarray(seed, dtype=np.int64))
+    return Background(out, hidden, far, np.asarray(seed, dtype=np.int64))
 
 
 def layered_mesh(
@@ -92,11 +94,14 @@ def layered_mesh(
     """The corner mesh of a depth map with the hidden background behind it, as one mesh with one texture.
 
     image: (h, w, 3) uint8, the depth's picture. Its texture becomes two pictures, one above the other: what is seen,
-    and what lies behind. inpaint: fills the hidden colours; by default they are mirrored at the edge.
+    and what lies behind. inpaint: paints the hidden colours anew; it is given a picture with them mirrored at the edge.
     """
-    front = corner_mesh(depth, camera, cut_ratio=cut_ratio)
+    if camera.projection == "equirectangular":
+        raise ValueError("layers need a picture with borders; make a panorama's mesh with corner_mesh")
+    z = check_depth(depth)
+    front = corner_mesh(z, camera, cut_ratio=cut_ratio)
     picture = None if image is None else np.asarray(image)[..., :3]
-    behind = background(depth, camera, band=band, cut_ratio=cut_ratio)
+    behind = background(z, camera, band=band, cut_ratio=cut_ratio)
     if not behind.hidden.any():
         return replace(front, texture=picture)
     # Wider tolerance: the sheet is a guess, and a tear in it would be a hole where there is none.
@@ -105,13 +110,14 @@ def layered_mesh(
     assert back.uvs is not None
     height = camera.height
     total = 2 * height + _GAP
-    front = replace(front, uvs=front.uvs * np.array([1, height / total], np.float32))
-    offset = np.array([0, (height + _GAP) / total], np.float32)
-    back = replace(back, uvs=back.uvs * np.array([1, height / total], np.float32) + offset)
-    both = merged([front, back])
+    scale, offset = np.array([1, height / total], np.float32), np.array([0, (height + _GAP) / total], np.float32)
+    front = replace(front, uvs=front.uvs * scale)
+    both = merged([_repainted(front, behind.rim[np.isfinite(z)], offset), replace(back, uvs=back.uvs * scale + offset)])
     if picture is None:
         return both
-    filled = inpaint(picture, behind.hidden) if inpaint else mirrored(picture, behind, check_depth(depth))
+    filled = mirrored(picture, behind, z)
+    if inpaint:
+        filled = inpaint(filled, behind.hidden)
     if filled.shape != picture.shape:
         raise ValueError(f"the filled picture has shape {filled.shape}; it must keep the picture's {picture.shape}")
     gap = [picture[-1:]] * (_GAP // 2) + [filled[:1]] * (_GAP - _GAP // 2)
@@ -119,19 +125,38 @@ def layered_mesh(
 
 
 def mirrored(image: NDArray[np.uint8], behind: Background, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture (h, w, 3) with its hidden pixels filled by the far surface's colours, mirrored at the edge."""
+    """The picture (h, w, 3) without its foreground's edges.
+
+    Hidden pixels get the far surface's colours, mirrored at the edge; the rim's pixels, mixed from both sides, those
+    of the nearest pixel of their own surface.
+    """
     height, width = image.shape[:2]
+    out = image.copy()
+    rows, columns = np.nonzero(behind.rim)
+    edge = distance_transform_edt(~behind.rim) <= 1
+    source = distance_transform_edt(edge, return_distances=False, return_indices=True)
+    clear = source[:, rows, columns]
+    same = np.abs(depth[clear[0], clear[1]] - depth[rows, columns]) <= _CLIP * depth[rows, columns]
+    out[rows[same], columns[same]] = image[clear[0][same], clear[1][same]]
+    rim = out.copy()
     rows, columns = np.nonzero(behind.hidden)
     r, c = behind.seed[:, rows, columns]
-    # One pixel further than the mirror: the edge's own pixels are mixed from both sides.
-    step_r, step_c = np.sign(r - rows), np.sign(c - columns)
-    clear = np.clip(r + step_r, 0, height - 1), np.clip(c + step_c, 0, width - 1)
-    image_of = np.clip(2 * r - rows + step_r, 0, height - 1), np.clip(2 * c - columns + step_c, 0, width - 1)
+    image_of = np.clip(2 * r - rows, 0, height - 1), np.clip(2 * c - columns, 0, width - 1)
     # Where another object stands in the mirror image's place, the edge's own colour is the better guess.
     same = np.abs(depth[image_of] - depth[r, c]) <= _CLIP * depth[r, c]
-    out = image.copy()
-    out[rows, columns] = image[np.where(same, image_of[0], clear[0]), np.where(same, image_of[1], clear[1])]
+    out[rows, columns] = rim[np.where(same, image_of[0], r), np.where(same, image_of[1], c)]
     return out
+
+
+def _repainted(mesh: Mesh, pixels: NDArray[np.bool_], offset: NDArray[np.float32]) -> Mesh:
+    """The corner mesh with the triangles of some of its pixels (k,) moved by `offset` in the texture."""
+    chosen = np.repeat(pixels, 2)
+    used, corners = np.unique(mesh.faces[chosen], return_inverse=True)
+    faces = mesh.faces.copy()
+    faces[chosen] = (len(mesh.vertices) + corners.reshape(-1, 3)).astype(np.uint32)
+    assert mesh.uvs is not None
+    uvs = np.concatenate([mesh.uvs, mesh.uvs[used] + offset])
+    return Mesh(np.concatenate([mesh.vertices, mesh.vertices[used]]), faces, uvs, up=mesh.up).compacted()
 
 
 def _far_side(
