@@ -90,11 +90,13 @@ def layered_mesh(
     band: int = BAND,
     cut_ratio: float = CUT_RATIO,
     inpaint: Inpaint | None = None,
+    reduce: Callable[[Mesh], Mesh] | None = None,
 ) -> Mesh:
     """The corner mesh of a depth map with the hidden background behind it, as one mesh with one texture.
 
     image: (h, w, 3) uint8, the depth's picture. Its texture becomes two pictures, one above the other: what is seen,
     and what lies behind. inpaint: paints the hidden colours anew; it is given a picture with them mirrored at the edge.
+    reduce: simplifies each of the two sheets, and must keep its UVs over the picture.
     """
     if camera.projection == "equirectangular":
         raise ValueError("layers need a picture with borders; make a panorama's mesh with corner_mesh")
@@ -103,16 +105,21 @@ def layered_mesh(
     picture = None if image is None else np.asarray(image)[..., :3]
     behind = background(z, camera, band=band, cut_ratio=cut_ratio)
     if not behind.hidden.any():
-        return replace(front, texture=picture)
+        return replace(reduce(front) if reduce else front, texture=picture)
     # Wider tolerance: the sheet is a guess, and a tear in it would be a hole where there is none.
     back = corner_mesh(behind.depth, camera, cut_ratio=3 * cut_ratio)
-    assert front.uvs is not None
-    assert back.uvs is not None
+    if reduce:
+        front, back = reduce(front), reduce(back)
+    if front.uvs is None or back.uvs is None:
+        raise ValueError("the layers' meshes lost their UVs when they were simplified; give simplified() the camera")
     height = camera.height
     total = 2 * height + _GAP
     scale, offset = np.array([1, height / total], np.float32), np.array([0, (height + _GAP) / total], np.float32)
     front = replace(front, uvs=front.uvs * scale)
-    both = merged([_repainted(front, behind.rim[np.isfinite(z)], offset), replace(back, uvs=back.uvs * scale + offset)])
+    if not reduce:
+        # Only the full mesh still has a triangle of its own for each pixel of the rim.
+        front = _repainted(front, behind.rim[np.isfinite(z)], offset)
+    both = merged([front, replace(back, uvs=back.uvs * scale + offset)])
     if picture is None:
         return both
     filled = mirrored(picture, behind, z)
