@@ -18,13 +18,16 @@ from .camera import Camera
 from .depth import check_depth
 from .edges import links
 from .mesh import Mesh, corner_mesh, merged
-from .normals import CUT_RATIO, plane_fit
+from .normals import CUT_RATIO
 
 #: How far behind an edge the background reaches, in pixels of the source picture.
 BAND = 60
 
 #: How far the continued plane may leave its seed's disparity.
 _CLIP = 0.2
+
+#: How often pixels whose nearest far surface is not behind them look for another.
+_PASSES = 3
 
 #: Rows of texture between the foreground's picture and the background's, so that neither bleeds into the other.
 _GAP = 4
@@ -63,23 +66,38 @@ def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio:
     if not far.any():
         nothing = np.zeros(z.shape, bool)
         return Background(np.full(z.shape, np.inf, np.float32), nothing, nothing, np.zeros((2, *z.shape), np.int64))
-    distance, seed = distance_transform_edt(~far, return_indices=True)
-    rows, columns = np.nonzero((distance <= band) & valid & ~far)
-    r, c = seed[:, rows, columns]
-    slope_u, slope_v, value = plane_fit(z, q, 3, cut_ratio)
-    start = value[r, c]
-    continued = start + slope_u[r, c] * (columns - c) + slope_v[r, c] * (rows - r)
-    continued = np.clip(continued, start * (1 - _CLIP), start * (1 + _CLIP))
-    depth_behind = (continued if flat else 1 / continued).astype(np.float32)
-    behind = depth_behind > z[rows, columns] * (1 + cut_ratio)
+    slope_u, slope_v, value = _planes(z, q, far, cut_ratio)
     out = np.full(z.shape, np.inf, np.float32)
-    out[rows[behind], columns[behind]] = depth_behind[behind]
+    seed = np.zeros((2, *z.shape), np.int64)
+    seeds, open_pixels = far, valid & ~far
+    near_seeds = np.zeros(z.shape, bool)
+    for number in range(_PASSES):
+        distance, nearest = distance_transform_edt(~seeds, return_indices=True)
+        if number == 0:
+            near_seeds, seed[:] = distance <= 2, nearest
+        rows, columns = np.nonzero((distance <= band) & open_pixels)
+        r, c = nearest[:, rows, columns]
+        start = value[r, c]
+        continued = start + slope_u[r, c] * (columns - c) + slope_v[r, c] * (rows - r)
+        continued = np.clip(continued, start * (1 - _CLIP), start * (1 + _CLIP))
+        depth_behind = (continued if flat else 1 / continued).astype(np.float32)
+        behind = depth_behind > z[rows, columns] * (1 + cut_ratio)
+        out[rows[behind], columns[behind]] = depth_behind[behind]
+        seed[:, rows[behind], columns[behind]] = nearest[:, rows[behind], columns[behind]]
+        # A seed that is not behind a pixel belongs to that pixel's own surface (a ball beside a rod): ask the others.
+        open_pixels = np.zeros(z.shape, bool)
+        open_pixels[rows[~behind], columns[~behind]] = True
+        seeds = seeds.copy()
+        seeds[r[~behind], c[~behind]] = False
+        open_pixels[r[~behind], c[~behind]] = True
+        if not seeds.any() or behind.all():
+            break
     hidden = np.isfinite(out)
     # The overlap is the far side's own: what is much nearer than its seed is the foreground.
-    overlap = (distance <= 2) & ~hidden & valid & (z >= z[seed[0], seed[1]] * (1 - cut_ratio))
+    overlap = near_seeds & ~hidden & valid & (z >= z[seed[0], seed[1]] * (1 - cut_ratio))
     overlap &= distance_transform_edt(~hidden) <= 3
     out[overlap] = z[overlap]
-    return Background(out, hidden, far, np.asarray(seed, dtype=np.int64))
+    return Background(out, hidden, far & ~hidden, seed)
 
 
 def layered_mesh(
@@ -177,3 +195,31 @@ def _far_side(
         far[a] |= cut & (z[a] > z[b])
         far[b] |= cut & (z[b] > z[a])
     return far
+
+
+def _planes(
+    z: NDArray[np.float32], q: NDArray[np.float32], where: NDArray[np.bool_], cut_ratio: float, radius: int = 3
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Slopes and value of the plane through q at some pixels, (h, w) each, zero elsewhere.
+
+    Least squares over the window's pixels on the same surface, as in `normals`, but for the few pixels asked for.
+    """
+    rows, columns = np.nonzero(where)
+    steps = np.arange(-radius, radius + 1)
+    dv, du = (a.ravel() for a in np.meshgrid(steps, steps, indexing="ij"))
+    r, c = rows[:, None] + dv, columns[:, None] + du
+    inside = (r >= 0) & (r < z.shape[0]) & (c >= 0) & (c < z.shape[1])
+    r, c = np.where(inside, r, rows[:, None]), np.where(inside, c, columns[:, None])
+    here, there = z[rows, columns][:, None], z[r, c]
+    limit = (1 + cut_ratio) ** np.maximum(np.abs(du), np.abs(dv))
+    weight = (inside & (np.maximum(here, there) <= np.minimum(here, there) * limit)).astype(np.float64)
+    step = np.where(weight > 0, q[r, c].astype(np.float64) - q[rows, columns][:, None], 0)
+    terms = np.stack([np.ones_like(du), du, dv], axis=1).astype(np.float64)
+    matrix = np.einsum("nk,ki,kj->nij", weight, terms, terms)
+    # A thousandth of a pixel's weight keeps the system solvable where the surface is one pixel wide: slope zero there.
+    matrix += np.diag([0, 1e-3, 1e-3])
+    solution = np.linalg.solve(matrix, np.einsum("nk,ki,nk->ni", weight, terms, step)[..., None])[..., 0]
+    out = np.zeros((3, *z.shape))
+    out[0][where], out[1][where] = solution[:, 1], solution[:, 2]
+    out[2][where] = solution[:, 0] + q[rows, columns]
+    return out[0], out[1], out[2]
