@@ -14,7 +14,7 @@ Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 #: The share of strong steps that must continue in the next pixel before a map counts as soft.
-SOFT_SHARE = 0.4
+SOFT_SHARE = 0.3
 
 #: How far off the middle of its neighbourhood, as a fraction of the range, a pixel must lie to be snapped.
 #: On a plane every pixel lies in the middle, however steep it is.
@@ -41,7 +41,7 @@ def softness(q: Values, *, ratio: float = CUT_RATIO) -> float:
         step = np.diff(values, axis=1)
         edge = np.abs(step) > ratio * np.minimum(values[:, 1:], values[:, :-1])
         a, b = step[:, :-1], step[:, 1:]
-        bends = np.abs(a - b) > 0.25 * np.maximum(np.abs(a), np.abs(b))
+        bends = np.abs(a - b) > 0.05 * np.maximum(np.abs(a), np.abs(b))
         strong += int(edge.sum())
         going_on += int((edge[:, :-1] & edge[:, 1:] & (a * b > 0) & bends).sum())
     return going_on / strong if strong else 0.0

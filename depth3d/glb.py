@@ -21,6 +21,11 @@ from PIL import Image
 from .mesh import Mesh
 
 Picture = NDArray[np.uint8] | bytes
+
+# sRGB's curve (IEC 61966-2-1) at each of its 256 steps, in 16-bit linear.
+_STEPS = np.arange(256) / 255
+_LINEAR = np.rint(np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4) * 65535).astype("<u2")
+
 _BLOCK = 1 << 16  # vertices turned at once
 
 _FLOAT, _UINT, _USHORT, _UBYTE = 5126, 5125, 5123, 5121
@@ -106,13 +111,13 @@ def read_glb(path: Path | str) -> tuple[Mesh, dict[str, bytes]]:
     attributes = primitive["attributes"]
     vertices = array(attributes["POSITION"])
     faces = array(primitive["indices"]) if "indices" in primitive else np.arange(len(vertices))
-    colours = array(attributes["COLOR_0"])[:, :3] if "COLOR_0" in attributes else None
+    colours = _srgb(array(attributes["COLOR_0"])[:, :3]) if "COLOR_0" in attributes else None
     mesh = Mesh(
         vertices,
         faces.reshape(-1, 3).astype(np.uint32),
         array(attributes["TEXCOORD_0"]) if "TEXCOORD_0" in attributes else None,
         array(attributes["NORMAL"]) if "NORMAL" in attributes else None,
-        None if colours is None or colours.dtype != np.uint8 else colours,
+        colours,
         up="+y",
     )
     return mesh, _pictures(document, primitive, binary)
@@ -183,8 +188,10 @@ def _document(mesh: Mesh, material: Material) -> tuple[dict[str, Any], list[_Par
     if mesh.uvs is not None:
         attributes["TEXCOORD_0"] = accessor(_Part(mesh.uvs.astype("<f4", copy=False)), "VEC2", _FLOAT, count, 34962)
     if mesh.colours is not None:
-        opaque = np.concatenate([mesh.colours, np.full((count, 1), 255, np.uint8)], axis=1)
-        attributes["COLOR_0"] = accessor(_Part(opaque), "VEC4", _UBYTE, count, 34962, normalized=True)
+        # glTF's vertex colours are linear, unlike its pictures; 16 bits keep every sRGB shade apart.
+        opaque = np.full((count, 4), 65535, "<u2")
+        opaque[:, :3] = _LINEAR[mesh.colours]
+        attributes["COLOR_0"] = accessor(_Part(opaque), "VEC4", _USHORT, count, 34962, normalized=True)
     indices = accessor(_Part(mesh.faces.astype("<u4", copy=False)), "SCALAR", _UINT, mesh.faces.size, 34963)
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "Brushwire"},
@@ -242,6 +249,14 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG", compress_level=3)
     return out.getvalue()
+
+
+def _srgb(linear: NDArray[Any]) -> NDArray[np.uint8]:
+    """Linear colours as glTF stores them, floats or normalized integers, to sRGB's 8 bits."""
+    full = np.iinfo(linear.dtype).max if linear.dtype.kind == "u" else 1
+    value = np.clip(linear.astype(np.float64) / full, 0, 1)
+    curved = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(curved * 255), dtype=np.uint8)
 
 
 def _turn_to_y(up: str) -> NDArray[np.float32] | None:

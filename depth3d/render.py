@@ -237,7 +237,7 @@ def _fill_batch(
         for i in range(3):
             a = plane.edges[triangles, i]
             # A hair's breadth outside still counts: no pixel centre falls between two triangles that share an edge.
-            inside &= a[:, 0, None] * x + a[:, 1, None] * y + a[:, 2, None] >= -1e-9
+            inside &= a[:, 0, None] * x + a[:, 1, None] * y + a[:, 2, None] >= -1e-6
         where, which = np.nonzero(inside)
         if not len(where):
             continue

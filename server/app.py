@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from bridge_protocol import discovery, jobs, lanes
+from bridge_protocol import discovery, jobs
 from bridge_protocol import messages as m
 from bridge_protocol.codec import MAX_FRAME, ProtocolError
 from bridge_protocol.machine import bound_socket_buffers
@@ -80,7 +80,7 @@ class App:
         settings = self._settings
         guard.check_address(settings.host, tls=settings.certificate is not None)
         self._lock = machine.lock_folder(settings.data)
-        lanes.remove_abandoned()
+        machine.remove_orphaned_shared_folders()
         self._token = discovery.token(settings.runtime)
         self._store = BlobStore(settings.data / "blobs", settings.store_bytes)
         self._exchange = Exchange(self._store, settings.limits)
@@ -303,7 +303,7 @@ class App:
         if isinstance(said, m.Error):
             log.info("a client says %s: %s", said.code, said.sentence)
         elif isinstance(said, Abandoned):
-            exchange.abandon(party, said.incoming)
+            party.coming.pop(said.incoming.ref.digest, None)
         elif isinstance(said, m.Release):
             if party.lane is not None:
                 party.lane.released(said.file)

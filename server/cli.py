@@ -9,24 +9,19 @@ import asyncio
 import inspect
 import logging
 import threading
-import time
-from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bridge_protocol.blobs import Blob
-from bridge_protocol.client import BridgeClient, BridgeError, Handle, JobResult
+from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
 from bridge_protocol.messages import Accepted
 from bridge_protocol.records import InvalidValue
-from server import machine, options, pictures
+from server import machine, options, pictures, watching
 from server.guard import ExposedWithoutTls
 from server.settings import GIB, Settings
 
@@ -109,7 +104,7 @@ def generate(prompt: str, out: Path, detach: bool, timeout: float | None, **give
                     handle.result()  # raises what it was refused with
             err.print(f"Fetch it with: brushwire jobs fetch {handle.id}")
             return
-        result = follow(handle, prompt or "painting", timeout)
+        result = watching.follow(handle, prompt or "painting", timeout)
         save(result, out)
         handle.acknowledge()
 
@@ -218,42 +213,16 @@ def demo(
     raise typer.Exit(show.run(err, out, _models(models)))
 
 
-def follow(handle: Handle, title: str, timeout: float | None = None) -> JobResult:
-    """Wait for a job and show how far it is; Ctrl-C cancels it. Raises BridgeError, TimeoutError."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        bar = progress.add_task(escape(title[:40]), total=None, phase="queued")
-        while True:
-            try:
-                return handle.future.result(0.1)
-            except FutureTimeout:
-                now = handle.progress
-                if now is not None:
-                    progress.update(bar, completed=now.step, total=now.steps or None, phase=now.phase)
-            except KeyboardInterrupt:
-                handle.cancel()
-                raise
-            if deadline is not None and time.monotonic() > deadline:
-                handle.cancel()
-                raise BridgeError("timeout", f"The job has not ended within {timeout:g} s, and was cancelled.")
-
-
 def save(result: JobResult, folder: Path) -> list[Path]:
     """Write what a job made as new files, and print their paths and whatever was done otherwise than asked."""
     paths = []
     for output, blob in zip(result.outputs, result.blobs, strict=True):
         name = f"{output.name}-{output.info['seed']}" if "seed" in output.info else output.name
-        paths.append(pictures.write(array_of(blob), folder, name))
+        paths.append(pictures.write(watching.array_of(blob), folder, name))
         out.print(str(paths[-1]), soft_wrap=True, highlight=False)
     for fallback in result.info.get("fallbacks", []):
         err.print(f"note: {escape(fallback)}", style="yellow")
     return paths
-
-
-def array_of(blob: Blob) -> Any:
-    """A blob as an array."""
-    return np.frombuffer(blob.data, blob.ref.dtype).reshape(blob.ref.shape)
 
 
 def _models(given: list[Path] | None) -> tuple[Path, ...]:

@@ -19,7 +19,7 @@ from rich.table import Table
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.jobs import Control, Generate
-from server import cli, pictures
+from server import pictures, watching
 from server.engine.catalog import Catalog
 from server.temporary import TemporaryServer
 
@@ -43,13 +43,13 @@ class _Show:
     def paint(self, title: str, job: Generate) -> tuple[str, NDArray[np.uint8]]:
         """One picture under its title."""
         result = self._run(title, job)
-        return title, cli.array_of(result.blobs[0])[:, :, :3]
+        return title, watching.array_of(result.blobs[0])[:, :, :3]
 
     def _run(self, title: str, job: Generate) -> JobResult:
         if job.image is None:
             job = replace(job, width=SIZE, height=SIZE)
         began = time.perf_counter()
-        result = cli.follow(self.client.submit(job), title)
+        result = watching.follow(self.client.submit(job), title)
         self.console.print(f"  {title}: {time.perf_counter() - began:.1f} s", highlight=False)
         for note in result.info.get("fallbacks", []):
             if note not in self.notes:

@@ -21,6 +21,7 @@ from bridge_protocol.codec import ProtocolError
 from bridge_protocol.lanes import SharedFolder
 from bridge_protocol.session import Offered, ServerSession
 from bridge_protocol.transfer import Incoming
+from server import machine
 from server.guard import Limits
 from server.store import BlobStore, StoreFull
 
@@ -128,10 +129,6 @@ class Exchange:
                 del self._storing[digest]
         party.session.send(m.Have(digest))
 
-    def abandon(self, party: Party, incoming: Incoming) -> None:
-        """The client does not send the rest of a blob: its room is free again."""
-        party.coming.pop(incoming.ref.digest, None)
-
     # -- to the client
 
     async def send(self, party: Party, need: m.Need, ref: BlobRef | None) -> None:
@@ -227,4 +224,5 @@ def remove_lane(lane: SharedFolder) -> None:
 
 def _make_lane() -> tuple[SharedFolder, str, str]:
     lane = SharedFolder.create()
+    machine.own_shared_folder(lane.path)
     return (lane, *lane.write_probe())

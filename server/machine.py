@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,12 @@ from pathlib import Path
 from typing import IO
 
 import platformdirs
+import psutil
 
-from bridge_protocol.machine import private_folder
+from bridge_protocol.machine import private_folder, shared_root
+
+#: The file in a shared folder that names the process that made it.
+_OWNER = "owner"
 
 
 class FolderInUse(Exception):  # noqa: N818 - it reads better at the `raise`
@@ -83,3 +89,16 @@ def end_process(process: subprocess.Popen[bytes], seconds: float) -> None:
 def ignore_interrupts() -> None:
     """A worker outlives the Ctrl-C that its terminal sends to every process: the server tells it when to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def own_shared_folder(folder: Path) -> None:
+    """Write down that this process made a shared folder, so that it can be known for an orphan one day."""
+    (folder / _OWNER).write_text(str(os.getpid()))
+
+
+def remove_orphaned_shared_folders() -> None:
+    """Remove the shared folders of servers that died without doing so: they hold memory."""
+    for folder in shared_root().iterdir():
+        with contextlib.suppress(OSError, ValueError):  # another server's, being made or removed right now
+            if not psutil.pid_exists(int((folder / _OWNER).read_text())):
+                shutil.rmtree(folder, ignore_errors=True)

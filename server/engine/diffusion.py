@@ -18,11 +18,11 @@ from torch import Tensor
 from server.engine import memory, previews, prompts, registry, samplers, seamless
 from server.engine.catalog import Catalog
 from server.engine.compositing import Float, latent_cover
-from server.engine.errors import IncompatibleModels, InvalidRequest
+from server.engine.errors import IncompatibleModels, InvalidRequest, UnknownModel
 from server.engine.headers import read_header
 from server.engine.loader import Checkpoint, Loader
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest, Phase, Progress, check
-from server.engine.plan import Plan, choose, plan
+from server.engine.plan import Models, Plan, choose, plan
 from server.engine.sampling import CleanLatents, KeepOutside, before_each_call, raise_if
 
 #: Latents of the other side around tiling latents that are decoded in tiles.
@@ -57,7 +57,7 @@ class Painter:
         """
         check(request)
         samplers.check(request.sampler)
-        models = choose(self.catalog, request)
+        models = self._choose(request)
         work = _Work(plan(request, models), on_progress or _ignore, cancelled or _never)
         if request.image is not None and request.denoising_strength == 0:
             return work.painting([request.image.copy() for _ in work.plan.seeds])
@@ -73,6 +73,13 @@ class Painter:
             raise memory.exhausted(
                 self.device, self.loader.dtype, region.paint_width, region.paint_height, request.batch
             )
+
+    def _choose(self, request: PaintRequest) -> Models:
+        try:
+            return choose(self.catalog, request)
+        except UnknownModel:
+            self.catalog.rescan()  # it may have been put there since
+            return choose(self.catalog, request)
 
     def free(self) -> None:
         """Forget every loaded model and give its memory back."""

@@ -15,8 +15,6 @@ from server.verbs import Arrays, Made, Painter, Yield
 
 #: COCO-18.
 KEYPOINTS = 18
-#: The same as in the engine's request, where a job leaves it to the model.
-GUIDANCE_SCALE = PaintRequest.guidance_scale
 
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
@@ -58,7 +56,7 @@ def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
         height=job.height,
         seed=job.seed,
         steps=job.steps,
-        guidance_scale=GUIDANCE_SCALE if job.guidance_scale is None else job.guidance_scale,
+        guidance_scale=job.guidance_scale,
         sampler=None if job.sampler == "auto" else job.sampler,
         denoising_strength=job.denoising_strength,
         batch=job.batch,

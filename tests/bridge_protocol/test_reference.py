@@ -49,8 +49,8 @@ def test_the_limits_in_the_page_are_the_limits():
 
 def test_every_error_code_stands_in_the_page():
     raised = re.compile(
-        r"""(?:ProtocolError|Error)\(\s*"(\w+)"|Failed\(0, [\w.]+, "(\w+)\""""
-        r"""|code: ClassVar\[str\] = "(\w+)"|    code = "(\w+)\""""
+        r"""(?:ProtocolError|Error)\(\s*"(\w+)"|Failed\(0, [\w.]+, "(\w+)"|"""
+        r"""code: ClassVar\[str\] = "(\w+)"|    code = "(\w+)\""""
     )
     codes = set()
     for file in [*(ROOT / "bridge_protocol").glob("*.py"), *(ROOT / "server").rglob("*.py")]:

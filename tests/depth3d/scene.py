@@ -211,8 +211,10 @@ def accuracy(mesh: Mesh, size: int, samples: int = 100_000) -> dict[str, float]:
     }
 
 
-def coverage(mesh: Mesh, camera: Camera, band: int = 2) -> dict[str, float]:
-    """hole and wrong in percent of the camera's pixels, ring in percent of those within `band` of a true edge.
+def coverage(mesh: Mesh, camera: Camera, scale: int = 1) -> dict[str, float]:
+    """hole and wrong in percent of the camera's pixels, ring in percent of those within 2 · scale of a true edge.
+
+    scale: how many of the camera's pixels make one of the source's. Wrong is what is off by two source pixels' size.
 
     What lies outside the source camera's frame does not count: nobody has seen it.
     """
@@ -220,14 +222,14 @@ def coverage(mesh: Mesh, camera: Camera, band: int = 2) -> dict[str, float]:
     known = in_source_frame(camera, truth)
     seen = rasterise(mesh.vertices, mesh.faces, camera).depth
     hole = ~np.isfinite(seen)
-    wrong = ~hole & (np.abs(seen - truth) > 2 * truth / camera.fx)
+    wrong = ~hole & (np.abs(seen - truth) > 2 * truth * scale / camera.fx)
     q = 1 / truth
     near_edge = np.zeros(truth.shape, bool)
     for a, b in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
         jump = np.abs(q[a] - q[b]) > 0.02 * np.minimum(q[a], q[b])
         near_edge[a] |= jump
         near_edge[b] |= jump
-    near_edge = _grow(near_edge, band - 1)
+    near_edge = _grow(near_edge, 2 * scale - 1)
     return {
         "hole_percent": float(hole[known].mean() * 100),
         "wrong_percent": float(wrong[known].mean() * 100),
@@ -244,7 +246,7 @@ def in_source_frame(camera: Camera, depth: np.ndarray) -> np.ndarray:
 
 def subpixel_coverage(mesh: Mesh, size: int) -> dict[str, float]:
     """The same over the source view, three by three rays to a pixel: comp miss and ring."""
-    return coverage(mesh, source_camera(size).resized(3 * size, 3 * size), band=6)
+    return coverage(mesh, source_camera(size).resized(3 * size, 3 * size), scale=3)
 
 
 def soften(depth: np.ndarray, sigma: float) -> np.ndarray:

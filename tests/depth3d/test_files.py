@@ -102,6 +102,23 @@ def test_khronos_validator_finds_nothing_wrong(mesh, tmp_path, material):
         assert not wrong
 
 
+@pytest.mark.parametrize("suffix", [".glb", ".ply"])
+def test_every_shade_of_a_vertex_colour_comes_back(tmp_path, suffix):
+    shades = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    vertices = np.random.default_rng(0).random((256, 3)).astype(np.float32)
+    faces = np.arange(255, dtype=np.uint32).reshape(-1, 3)
+    export_mesh(Mesh(vertices, faces, colours=shades, up="+y"), tmp_path / f"a{suffix}")
+    assert np.array_equal(load_mesh(tmp_path / f"a{suffix}").colours, shades)
+
+
+def test_glb_vertex_colours_are_linear(tmp_path):
+    grey = np.full((3, 3), 188, np.uint8)  # sRGB's half of the light
+    write_glb(Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.uint32), colours=grey), tmp_path / "a.glb")
+    stored = np.frombuffer((tmp_path / "a.glb").read_bytes()[-12 - 24 : -12], "<u2").reshape(3, 4)
+    assert stored[:, :3] / 65535 == pytest.approx(0.5029, abs=1e-3)
+    assert (stored[:, 3] == 65535).all()
+
+
 def test_obj_names_its_material_and_picture(mesh, tmp_path):
     files = export_mesh(mesh, tmp_path / "a.obj")
     assert [f.name for f in files] == ["a.obj", "a.mtl", "a.png"]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scene
 
 from depth3d.camera import Camera
 from depth3d.normals import (
@@ -87,6 +88,19 @@ def test_sixteen_bit_disparity_costs_less_than_a_fifth_of_a_degree():
     rounded = 1 / (steps * (q.max() - q.min()) + q.min())
     error = angles(normals_from_depth(rounded, CAMERA), normals_from_depth(depth, CAMERA))
     assert error.mean() < 0.2
+
+
+def test_a_whole_scene_from_sixteen_bit_disparity_is_right_to_a_fifth_of_a_degree():
+    camera = scene.source_camera(1024)
+    depth, which = scene.cast(camera)
+    points = camera.unproject(depth)
+    truth = np.zeros_like(points)
+    for number, shape in enumerate(scene.OBJECTS):
+        truth[which == number] = shape.normals(points[which == number])
+    q = 1 / depth
+    steps = np.rint((q - q.min()) / (q.max() - q.min()) * 65535) / 65535
+    found = normals_from_depth(1 / (steps * (q.max() - q.min()) + q.min()), camera)
+    assert angles(found, truth * (1, -1, -1)).mean() <= 0.2
 
 
 def test_a_wrong_size_is_refused():

@@ -1,5 +1,6 @@
 """Models come from folders and from single files, whole and without asking any network."""
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -117,3 +118,10 @@ def test_loading_and_painting_never_open_a_socket(models, tmp_path, monkeypatch)
     assert isinstance(painter.paint(PaintRequest(steps=2)).images[0], np.ndarray)
     loader, info = single_file(models, tmp_path)
     loader.checkpoint(info)
+
+
+def test_a_model_that_came_after_the_painter_is_found(models, tmp_path):
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    shutil.copytree(models / "sd", tmp_path / "late")
+    (info,) = Catalog([tmp_path], starter=None).models()
+    assert painter.paint(PaintRequest("x", model=info.id, width=64, height=64, steps=1, seed=1)).model == info.id

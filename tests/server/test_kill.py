@@ -34,31 +34,37 @@ def job(prompt="", steps=1, image=None, **changes):
 
 @pytest.mark.parametrize("phase", ["queued", "loading", "sampling"])
 def test_a_job_outlives_its_server_in_every_phase(process, tmp_path, phase):
-    gate, reached = tmp_path / "gate", threading.Event()
-    with BridgeClient("test", runtime=process.settings.runtime) as client:
-
-        def on_event(event):
-            if isinstance(event, m.Accepted) and phase == "queued":
-                reached.set()
-            if isinstance(event, m.Progress) and event.phase == phase:
-                reached.set()
-
+    gate = tmp_path / "gate"
+    client = Raw(process)  # it does not submit its job again, as BridgeClient would
+    if phase == "queued":
+        client.submit(job(f"wait-for {gate}"))
+        client.hear(m.Accepted)
+    prompt = f"wait-for {gate}" if phase == "loading" else ""
+    job_id = client.submit(job(prompt, steps=100 if phase == "sampling" else 1))
+    if phase == "queued":
+        client.hear(m.Accepted)
+    else:
+        while client.hear(m.Progress).phase != phase:
+            pass
+    process.kill()
+    client.cut()
+    gate.touch()
+    process.start()
+    with Raw(process, session=client.welcome.session) as again:
+        ends = [again.hear(*m.TERMINAL)]
         if phase == "queued":
-            client.submit(job(f"wait-for {gate}"))
-        prompt = f"wait-for {gate}" if phase == "loading" else ""
-        handle = client.submit(job(prompt, steps=100 if phase == "sampling" else 1), on_event=on_event)
-        assert reached.wait(30)
-        process.kill()
-        gate.touch()
-        process.start()
-        assert len(handle.result(60).outputs) == 1
-        assert handle.id not in [known["id"] for known in client.query("jobs")]
+            ends.append(again.hear(*m.TERMINAL))
+        assert ends[-1].id == job_id
+        assert all(isinstance(end, m.Result) for end in ends)
 
 
-def test_a_finished_job_that_was_not_acknowledged_is_told_again(process):
+def test_a_finished_job_that_was_not_acknowledged_is_told_again_and_not_painted_again(process, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
     client = Raw(process)
-    job_id = client.submit(job())
+    job_id = client.submit(job(f"wait-for {gate}"))
     digest = client.hear(m.Result).outputs[0].blob.digest
+    gate.unlink()  # if it were painted again, it would never end
     process.kill()
     client.cut()
     process.start()

@@ -61,10 +61,16 @@ def test_an_end_is_told_until_it_is_acknowledged_and_not_after(server):
 
 def test_a_new_socket_displaces_the_old_one_and_the_old_ones_end_removes_nothing(server, gate):
     old = Raw(server)
-    job_id = old.submit(waiting(gate))
+    job_id = old.submit(waiting(gate), on_disconnect="cancel")
     old.hear(m.Accepted)
     with Raw(server, session=old.welcome.session) as new:
         assert old.hear_close() == 4001
+        connections = 2
+        while connections > 1:  # until the server has cleaned up behind the old one
+            new.say(m.Query(1, "status"))
+            connections = new.hear(m.Answer).data["connections"]
+        new.say(m.Ping(1))
+        new.hear(m.Pong)
         gate.touch()
         assert new.hear(m.Result).id == job_id
 
