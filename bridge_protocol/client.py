@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from . import messages as m
 from .blobs import Blob, BlobRef, InvalidBlob, verify
 from .client_session import ClientSession, Connected, Event, Finished, MapFile, PreviewPixels, Refused
 from .codec import MAX_FRAME, ProtocolError, encode
+from .handle import BridgeError, Handle, JobCancelledError, JobResult, call_back, error_of
 from .jobs import Priority, job_to_plain
 from .lanes import SharedFolder
 from .machine import bound_socket_buffers
@@ -39,80 +40,14 @@ from .records import blob_refs, check
 from .session import Arrived
 from .transfer import SendQueue
 
+__all__ = ["BridgeClient", "BridgeError", "Handle", "JobCancelledError", "JobResult"]
+
 log = logging.getLogger("brushwire.client")
 
 #: Waits between attempts to reconnect, in seconds; the last one repeats.
 _BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: A host that holds Python's lock for long (a render, a dialog) must not lose its socket to a missed ping.
 _PING_TIMEOUT = 120
-
-
-class BridgeError(Exception):
-    """A job made nothing, or the server could not be reached.
-
-    code: stable, for programs. sentence, remedy: for people. retryable: whether the same may succeed later.
-    field: the job's field that was wrong, if one was.
-    """
-
-    def __init__(self, code: str, sentence: str, remedy: str = "", *, retryable: bool = False, field: str = "") -> None:
-        super().__init__(f"{sentence} {remedy}".strip())
-        self.code, self.sentence, self.remedy, self.retryable, self.field = code, sentence, remedy, retryable, field
-
-
-class JobCancelledError(BridgeError):
-    """The job was cancelled, or a newer one took its slot."""
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """What a job made: `outputs` in their order, with their bytes in `blobs`, and what is to be told about all."""
-
-    id: str
-    outputs: list[m.Output]
-    blobs: list[Blob]
-    info: dict[str, Any]
-
-
-class Handle:
-    """A job that was submitted: its progress, its newest preview, its result."""
-
-    def __init__(self, client: BridgeClient, job_id: str, on_event: Callable[[Event], None] | None) -> None:
-        self.id = job_id
-        #: The newest of each, or None.
-        self.progress: m.Progress | None = None
-        self.preview: PreviewPixels | None = None
-        #: Resolves to a JobResult, or raises BridgeError.
-        self.future: Future[JobResult] = Future()
-        self.future.set_running_or_notify_cancel()  # from here on only the job's end resolves it, no `cancel()` of its
-        self._client = client
-        self._on_event = on_event
-
-    @property
-    def done(self) -> bool:
-        """Whether the job has ended, one way or another."""
-        return self.future.done()
-
-    def result(self, timeout: float | None = None) -> JobResult:
-        """Wait for the job's end. Raises BridgeError where it failed, JobCancelledError, or TimeoutError."""
-        try:
-            return self.future.result(timeout)
-        except FutureTimeout:
-            raise TimeoutError(f"job {self.id} has not ended within {timeout} s; it goes on") from None
-
-    def cancel(self) -> None:
-        """Ask the server to end this job; its end comes as JobCancelledError, or as its result if that was first."""
-        self._client.cancel(self.id)
-
-    def acknowledge(self) -> None:
-        """Tell the server that the result is safe here; only for jobs submitted with ``auto_acknowledge=False``."""
-        self._client.acknowledge(self.id)
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, m.Progress):
-            self.progress = event
-        elif isinstance(event, PreviewPixels):
-            self.preview = event
-        _call_back(self._on_event, event)
 
 
 class BridgeClient:
@@ -416,10 +351,10 @@ class BridgeClient:
         found = self._handles.pop(job_id, None) if ends else self._handles.get(job_id)
         if found is None:
             if ends:
-                _call_back(self._on_orphan, event)
+                call_back(self._on_orphan, event)
             return
         handle, auto_acknowledge = found
-        handle._take(event)
+        handle.take(event)
         if not ends:
             return
         if isinstance(event, Finished):
@@ -427,7 +362,7 @@ class BridgeClient:
             blobs = [event.blobs[output.blob.digest] for output in result.outputs]
             handle.future.set_result(JobResult(job_id, result.outputs, blobs, result.info))
         else:
-            handle.future.set_exception(_error_of(event))
+            handle.future.set_exception(error_of(event))
         # A failure holds nothing that could be lost; a result is acknowledged when its caller has it.
         if not isinstance(event, Refused) and (auto_acknowledge or not isinstance(event, Finished)):
             self._session.acknowledge(job_id)
@@ -490,15 +425,7 @@ class BridgeClient:
     def _set_state(self, state: str) -> None:
         if state != self.state:
             self.state = state
-            _call_back(self._on_state, state)
-
-
-def _call_back(callback: Callable[[Any], None] | None, news: Any) -> None:
-    if callback is not None:
-        try:
-            callback(news)
-        except Exception:  # the caller's mistake must not end the connection
-            log.exception("a callback failed")
+            call_back(self._on_state, state)
 
 
 def _job_id(event: Event) -> str:
@@ -507,16 +434,6 @@ def _job_id(event: Event) -> str:
     if isinstance(event, Finished):
         return event.result.id
     return str(getattr(event, "id", ""))
-
-
-def _error_of(event: Event) -> BridgeError:
-    if isinstance(event, Refused):
-        error = event.error
-        return BridgeError(error.code, error.sentence, error.remedy, retryable=error.retryable, field=error.field)
-    if isinstance(event, m.Cancelled):
-        return JobCancelledError(event.reason, f"The job was {event.reason}.")
-    assert isinstance(event, m.Failed)
-    return BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
 
 
 def _problem_of(error: Exception) -> BridgeError:
