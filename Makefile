@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(BIN)/brushwire demo
 
 test: .venv/ready-dev lint
-	$(BIN)/python -m pytest -q -m "not bench"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

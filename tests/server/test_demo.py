@@ -24,13 +24,7 @@ def models(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """The tiny models are slower with more."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def test_the_demo_paints_every_part_and_a_sheet_and_leaves_no_process(models, tmp_path, monkeypatch, one_thread):
+def test_the_demo_paints_every_part_and_a_sheet_and_leaves_no_process(models, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "STEPS", 1)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     said = io.StringIO()
@@ -54,7 +48,7 @@ def test_the_sheet_shows_every_picture_in_its_place():
     assert sheet[16 + 100, 32 + demo.SIZE + 100].tolist() == [90] * 3
 
 
-def test_the_doctor_tells_versions_places_and_the_timings_of_a_job_but_not_the_token(models, one_thread):
+def test_the_doctor_tells_versions_places_and_the_timings_of_a_job_but_not_the_token(models):
     said = io.StringIO()
     doctor.run(Console(file=said, width=200), [models])
     for words in ("torch", "diffusers", "token", "models", "first, with the loading", "second, warm", "sampling"):
