@@ -228,7 +228,7 @@ def _shade(
     """Linear colours (b, 3, n)."""
     there = hits.surface >= 0
     surface = hits.surface.clamp(min=0)
-    look = directions / directions.norm(dim=1, keepdim=True)
+    look = directions * directions.square().sum(1, keepdim=True).rsqrt()
     sky = _sky(stage, look)
     t = torch.where(there, hits.t, 0)
     points = stage.eye[:, :, None] + directions * t[:, None]
@@ -300,8 +300,9 @@ def _textured(
     weight = torch.where(weight < 0.03, 0, weight)
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
     # A pixel's size on the surface; a surface seen aslant is given the mean of its two sides.
-    slant = (normal[picture, :, ray] * (points[picture, :, ray] - stage.eye[picture])).sum(1).abs()
-    slant = (slant / (points[picture, :, ray] - stage.eye[picture]).norm(dim=1).clamp(min=1e-6)).clamp(min=0.05)
+    sight = points[picture, :, ray] - stage.eye[picture]
+    slant = (normal[picture, :, ray] * sight).sum(1).abs() * sight.square().sum(1).clamp(min=1e-12).rsqrt()
+    slant = slant.clamp(min=0.05)
     footprint = t[picture, ray] / (stage.focal[picture] * size) / tile / slant.sqrt()
     color = torch.zeros_like(place)
     for axis, (u, v) in enumerate(((2, 1), (0, 2), (0, 1))):

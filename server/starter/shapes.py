@@ -172,8 +172,10 @@ def _vase(rng: Random) -> Solid:
         belly * rng.uniform(0.32, 0.6),
         belly * rng.uniform(0.5, 0.85),
     ]
-    bound = math.hypot(half, max(knots) * 1.08)
-    return Solid([Part(tracing.VASE, (0, 0, 0), bound, [half, *knots, 0.05])], bound, half)
+    profile = np.linalg.solve(np.vander(np.linspace(-1, 1, 5), increasing=True), np.array(knots))
+    widest = np.polynomial.polynomial.polyval(np.linspace(-1, 1, 41), profile).max()
+    bound = math.hypot(half, float(widest))
+    return Solid([Part(tracing.VASE, (0, 0, 0), bound, [half, *profile.tolist(), 0.05])], bound, half)
 
 
 _SHAPES = {

@@ -75,7 +75,7 @@ def trace(primitives: Primitives, origin: Tensor, directions: Tensor) -> Hits:
     to_centre = primitives.centre - origin[:, None]  # (b, k, 3)
     square = to_centre.square().sum(-1)
     # A sphere is met where the angle between ray and centre is less than the sphere's angular radius.
-    along = to_centre @ (directions / directions.norm(dim=1, keepdim=True))
+    along = to_centre @ (directions * directions.square().sum(1, keepdim=True).rsqrt())
     least = (square - primitives.bound.square()).clamp(min=0).sqrt()
     least = torch.where(square < primitives.bound.square(), -torch.inf, least)
     least = torch.where(primitives.kind < 0, torch.inf, least)
@@ -147,7 +147,7 @@ def _intersect(
         hit, local_normal = body(local_origin, local_direction, parameters, bound)
         world = torch.einsum("rij,ir->jr", matrix, local_normal)
         t[rows] = hit
-        normal[:, rows] = world / world.norm(dim=0).clamp(min=1e-12)
+        normal[:, rows] = world * (world * world).sum(0).clamp(min=1e-24).rsqrt()
     return t, normal
 
 
@@ -245,22 +245,13 @@ def _torus_distance(x: Tensor, p: Tensor) -> Tensor:
 
 
 def vase_radius(height: Tensor, p: Tensor) -> Tensor:
-    """The radius of a vase at `height` from -1 (foot) to 1 (rim): a cubic through p[1:6] (Catmull and Rom)."""
-    knots = p[1:6]
-    u = ((height + 1) * 2).clamp(0, 3.999)
-    i = u.floor()
-    f, i = u - i, i.long()
-
-    def knot(offset: int) -> Tensor:
-        j = (i + offset).clamp(0, 4)
-        return knots.gather(0, j[None])[0]
-
-    k0, k1, k2, k3 = (knot(offset) for offset in (-1, 0, 1, 2))
-    return k1 + 0.5 * f * (k2 - k0 + f * (2 * k0 - 5 * k1 + 4 * k2 - k3 + f * (3 * (k1 - k2) + k3 - k0)))
+    """The radius of a vase at `height` from -1 (foot) to 1 (rim): the polynomial with the coefficients p[1:6]."""
+    u = height.clamp(-1, 1)
+    return p[1] + u * (p[2] + u * (p[3] + u * (p[4] + u * p[5])))
 
 
 def _vase_distance(x: Tensor, p: Tensor) -> Tensor:
-    """A hollow lathe body around y: p[0] half its height, p[1:6] radii from foot to rim, p[6] its wall."""
+    """A hollow lathe body around y: p[0] half its height, p[1:6] its profile, p[6] its wall."""
     h = p[0]
     radius = vase_radius(x[1] / h, p)
     rho = (x[0] * x[0] + x[2] * x[2]).sqrt()
@@ -290,38 +281,45 @@ def _terrain_distance(x: Tensor, p: Tensor) -> Tensor:
     return (x[1] - terrain_height(x[0], x[2], p)) / (1 + p[2] * p[2]).sqrt()
 
 
-def _march(distance: Callable[[Tensor, Tensor], Tensor], steps: int, start_above: bool = False) -> Body:
-    """A body from its distance bound, in local axes that keep lengths."""
+def _march(distance: Callable[[Tensor, Tensor], Tensor], numbers: int, steps: int) -> Body:
+    """A body from its distance bound and how many parameters that takes; its local axes keep lengths."""
 
     def body(o: Tensor, d: Tensor, p: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-        length = d.norm(dim=0)
+        p = p[:numbers]
+        square = (d * d).sum(0)
+        pace = square.rsqrt()
         half, c = (o * d).sum(0), (o * o).sum(0) - bound * bound
-        disc = (half * half - length.square() * c).clamp(min=0).sqrt()
-        enter = ((-half - disc) / length.square()).clamp(min=NEAREST)
-        leave = (-half + disc) / length.square()
-        t = torch.full_like(enter, torch.inf)
-        # Rays that have hit or left drop out, so that the long tail costs little.
-        live = (leave > enter).nonzero().squeeze(1)
-        at = enter[live]
-        for _ in range(steps):
-            gap = distance(o[:, live] + at * d[:, live], p[:, live])
-            at = at + gap / length[live]
+        disc = (half * half - square * c).clamp(min=0).sqrt()
+        leave = (-half + disc) / square
+        at = ((-half - disc) / square).clamp(min=NEAREST)
+        t = torch.full_like(at, torch.inf)
+        live = torch.arange(at.numel(), device=at.device)
+        # Rays that have hit or left stand still, and are dropped every few steps.
+        now = (o, d, p, at, leave, pace)
+        for step in range(steps):
+            oo, dd, pp, at, end, speed = now
+            gap = distance(oo + at * dd, pp)
             near = gap < 2e-4 * (1 + at)
-            t[live[near]] = at[near]
-            keep = ~near & (at < leave[live])
-            live, at = live[keep], at[keep]
-        hit = torch.isfinite(t).nonzero().squeeze(1)
+            at = torch.where(near | (at > end), at, at + gap * speed)
+            now = (oo, dd, pp, at, end, speed)
+            if step % 6 == 5 or step == steps - 1:
+                hit = near & (at <= end)
+                t[live[hit]] = at[hit]
+                keep = (~near & (at <= end)).nonzero().squeeze(1)
+                if not keep.numel():
+                    break
+                live = live[keep]
+                now = tuple(v[..., keep] for v in now)
+        rows = torch.isfinite(t).nonzero().squeeze(1)
         normal = torch.zeros_like(o)
-        if hit.numel():
-            oh, dh, ph, at = o[:, hit], d[:, hit], p[:, hit], t[hit]
-            gradient = _gradient(distance, oh + at * dh, ph)
-            for _ in range(2):
-                slope = (gradient * dh).sum(0)
-                gap = distance(oh + at * dh, ph)
-                step_back = torch.where(slope.abs() > 0.05 * length[hit], gap / slope, 0)
-                at = at - step_back.clamp(-5e-3, 5e-3)
-            t[hit] = at
-            normal[:, hit] = _gradient(distance, oh + at * dh, ph)
+        oh, dh, ph, at = o[:, rows], d[:, rows], p[:, rows], t[rows]
+        slope = (_gradient(distance, oh + at * dh, ph) * dh).sum(0)
+        for _ in range(2):
+            gap = distance(oh + at * dh, ph)
+            # A Newton step; where the ray only grazes, the slope says nothing.
+            at = at - torch.where(slope.abs() * pace[rows] > 0.05, gap / slope, 0).clamp(-5e-3, 5e-3)
+        t[rows] = at
+        normal[:, rows] = _gradient(distance, oh + at * dh, ph)
         return torch.where(t > NEAREST, t, torch.inf), normal
 
     return body
@@ -342,10 +340,10 @@ _BODIES: tuple[Body, ...] = (
     _box,
     _frustum,
     _round_cone,
-    _march(_torus_distance, 40),
-    _march(_vase_distance, 64),
-    _march(_arch_distance, 48),
-    _march(_terrain_distance, 64),
+    _march(_torus_distance, 2, 36),
+    _march(_vase_distance, 7, 60),
+    _march(_arch_distance, 5, 48),
+    _march(_terrain_distance, PARAMETERS, 60),
 )
 
 
