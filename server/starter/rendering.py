@@ -45,7 +45,7 @@ class Stage:
     eye: (b, 3). view: (b, 3, 3), rows right, down, forward: world to camera (OpenCV axes). focal: (b,), in
     picture heights. sun: (b, 3), unit, toward the light. sunlight, ambient: (b, 3). softness: (b,), the shadow's
     blur as a part of the picture. sky_low, sky_high: (b, 3), at the horizon and above. ground: (b,) bool.
-    haze: (b,), a ground's way into the horizon's colour per scene unit.
+    haze: (b,), how fast what lies behind the subject takes the horizon's colour, per scene unit.
     middle: (b, 3) and girth: (b,), a sphere around the subject that darkens the ground under it.
     """
 
@@ -155,12 +155,13 @@ def _render(stage: Stage, size: int, textures: Textures | None) -> Rendering:
     if most:
         # Each picture takes as many pixels again as the one with the most edges; the surplus is edge-free.
         pixel = edge.to(torch.uint8).topk(most, dim=1).indices
-        fine = torch.zeros(b, 3, most, device=device)
-        for dx, dy in ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375)):
-            rays = _directions(stage, x.gather(1, pixel) + dx / size, y.gather(1, pixel) + dy / size)
-            sub = _with_ground(stage, rays, trace(stage.primitives, stage.eye, rays))
-            lit = _light(stage, rays, sub, size, blur=False)
-            fine += srgb(_shade(stage, rays, sub, lit, size, textures)) / 4
+        offsets = torch.tensor(((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375)), device=device) / size
+        dx, dy = offsets.view(1, 4, 1, 2).unbind(-1)
+        sub_x, sub_y = (x.gather(1, pixel)[:, None] + dx).flatten(1), (y.gather(1, pixel)[:, None] + dy).flatten(1)
+        rays = _directions(stage, sub_x, sub_y)
+        sub = _with_ground(stage, rays, trace(stage.primitives, stage.eye, rays))
+        lit = _light(stage, rays, sub, size, blur=False)
+        fine = srgb(_shade(stage, rays, sub, lit, size, textures)).view(b, 3, 4, most).mean(2)
         image = srgb(color).scatter(2, pixel[:, None].expand(-1, 3, -1), fine)
     else:
         image = srgb(color)
@@ -255,7 +256,8 @@ def _shade(
     color = albedo * diffuse * (1 - 0.6 * metal) + metal * 0.6 * reflected
     color = color + gloss * spark * (metal * albedo + (1 - metal) * 0.45)
 
-    haze = torch.exp(-stage.haze[:, None] * t)[:, None]
+    behind = (t - (stage.middle - stage.eye).square().sum(1, keepdim=True).sqrt()).clamp(min=0)
+    haze = torch.exp(-stage.haze[:, None] * behind)[:, None]
     horizon = stage.sky_low[:, :, None]
     return torch.where(there[:, None], horizon + (color - horizon) * haze, sky)
 

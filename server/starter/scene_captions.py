@@ -47,9 +47,11 @@ class PersonFacts:
     action: str
     clothes: list[str]
     hair: str
+    seen_from: str = "the front"
     ground: str | None = None
     sky: str | None = None
     background: str | None = None
+    floor: str | None = None
 
 
 def scene_caption(facts: SceneFacts, rng: Random) -> str:
@@ -86,12 +88,14 @@ def person_caption(facts: PersonFacts, rng: Random) -> str:
         return ", ".join(tags)
     sentence = rng.choice(("a ", "a ", "a picture of a ", "a photo of a ")) + who
     hair = f" with {facts.hair} hair" if rng.random() < 0.25 else ""
-    wearing = " and ".join(("a " if _single(c) else "") + c for c in facts.clothes)
+    wearing = " and ".join(_article("a " + c) if _single(c) else c for c in facts.clothes)
     if style < 0.75:
         sentence += hair + (" and " if hair else " in ") + wearing + " " + facts.action
     else:
-        sentence += f" {facts.action}{hair}, wearing {wearing}"
-    return sentence + _surroundings(facts, rng)
+        sentence += f"{hair} {facts.action}, wearing {wearing}"
+    if facts.seen_from != "the front" and rng.random() < 0.6:
+        sentence += f", seen from {facts.seen_from},"
+    return (sentence + _surroundings(facts, rng)).replace(",,", ",").rstrip(",")
 
 
 def _thing(noun: str, facts: SceneFacts, rng: Random) -> str:
@@ -108,28 +112,27 @@ def _thing(noun: str, facts: SceneFacts, rng: Random) -> str:
 
 def _surroundings(facts: SceneFacts | PersonFacts, rng: Random) -> str:
     out = ""
-    floor = getattr(facts, "floor", None)
+    floor = facts.floor
     if facts.background:
         return rng.choice((f", {facts.background} background", f" on a {facts.background} background", ""))
     if floor:
         return rng.choice((f" on a {floor} floor", f", {floor} studio", f" in a {floor} room", ""))
     if facts.ground and rng.random() < 0.75:
-        out += rng.choice((f" on {facts.ground}", f" on a ground of {facts.ground}", f" standing on {facts.ground}"))
-        if isinstance(facts, PersonFacts):
-            out = f" on {facts.ground}"
+        plain = facts.ground.endswith("ground") or isinstance(facts, PersonFacts)
+        out += f" on {facts.ground}" if plain or rng.random() < 0.6 else f" on a ground of {facts.ground}"
     if facts.sky and rng.random() < 0.7:
         out += f" {facts.sky}"
     return out
 
 
 def _surroundings_tags(facts: SceneFacts | PersonFacts, rng: Random) -> list[str]:
-    floor = getattr(facts, "floor", None)
+    floor = facts.floor
     if facts.background:
         tags = [f"{facts.background} background"]
     elif floor:
         tags = [f"{floor} floor"]
     else:
-        tags = [t for t in (facts.ground and f"{facts.ground} ground", facts.sky) if t]
+        tags = [t for t in (facts.ground and facts.ground.removesuffix(" ground") + " ground", facts.sky) if t]
     return [t for t in tags if rng.random() < 0.75]
 
 

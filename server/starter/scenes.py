@@ -255,17 +255,23 @@ def set_surroundings(plan: Plan, rng: Random, outdoors: float = 0.58, floating: 
     if rng.random() < 0.5 or not floating:
         facts.floor = color
         # A studio's floor runs into its wall without a horizon.
-        plan.haze = 0.09
+        plan.haze = 0.12
     else:
         facts.background = color
         plan.ground = False
 
 
-def aim(plan: Plan, middle: shapes.Matrix, radius: float, rng: Random, lowest: float = 3, highest: float = 38) -> None:
-    """Puts the camera where a sphere around the subject is in the picture, somewhere, whole."""
+def aim(
+    plan: Plan, middle: shapes.Matrix, radius: float, rng: Random,
+    lowest: float = 3, highest: float = 38, spare: float = 0.7,
+) -> None:  # fmt: skip
+    """Puts the camera where a sphere around the subject is in the picture, somewhere, whole.
+
+    lowest, highest: the camera's elevation in degrees. spare: at most so much of the sphere's size is left around it.
+    """
     field_of_view = math.radians(rng.uniform(28, 58))
     plan.focal = 0.5 / math.tan(field_of_view / 2)
-    room = 1 + 0.75 * rng.random() ** 1.5
+    room = 1 + spare * rng.random() ** 1.5
     distance = radius * 1.03 * room / math.sin(field_of_view / 2)
     elevation = math.radians(rng.uniform(lowest, highest))
     forward = np.array([0, -math.sin(elevation), -math.cos(elevation)])
