@@ -115,8 +115,8 @@ def _figure(rng: Random) -> Figure:
     plan = Plan(SceneFacts("", None, None))
     set_surroundings(plan, rng, outdoors=0.55, floating=not pose.seated)
     # From the front mostly; a few from the side, fewer from behind.
-    heading = rng.choices((rng.uniform(-50, 50), rng.choice((-1, 1)) * rng.uniform(60, 115), 180 + rng.uniform(-30, 30)),
-                          weights=(7, 2, 1))[0]  # fmt: skip
+    front, side, behind = rng.uniform(-50, 50), rng.choice((-1, 1)) * rng.uniform(60, 115), rng.uniform(150, 210)
+    heading = rng.choices((front, side, behind), weights=(7, 2, 1))[0]
     joints, trunk, head = _skeleton(pose, rng.uniform(1.55, 1.9) / 1.72, rng)
     turn = shapes.turned("y", math.radians(heading))
     lift = np.array([0.0, -min(p[1] for p in joints.values()) + 0.075, 0.0])
@@ -236,7 +236,8 @@ def _dress(
         bone(chest + 0.05 * up, shoulder, 0.085, 0.068, SHIRT)
         bone(shoulder, shoulder + (elbow - shoulder) * sleeve, 0.066, 0.055, SHIRT)
         bone(shoulder, elbow, 0.05, 0.043, SHIRT if long_sleeves else SKIN)
-        bone(elbow, wrist, 0.047 if long_sleeves else 0.043, 0.036 if long_sleeves else 0.031, SHIRT if long_sleeves else SKIN)
+        thicker = 0.005 if long_sleeves else 0.0
+        bone(elbow, wrist, 0.043 + thicker, 0.031 + thicker, SHIRT if long_sleeves else SKIN)
         bone(wrist, joints[f"{side} hand"], 0.034, 0.036, SKIN)
         hip, knee, ankle = joints[f"{side} hip"], joints[f"{side} knee"], joints[f"{side} ankle"]
         covered = SKIN if gown else TROUSERS
@@ -255,9 +256,7 @@ def _dress(
     return [f"{shirt} {'shirt' if long_sleeves else 't-shirt'}", f"{trousers} {'shorts' if shorts else 'trousers'}"]
 
 
-def _bone(
-    start: Vector, end: Vector, r0: float, r1: float, surface: int, across: shapes.Matrix, flat: float
-) -> Placed:
+def _bone(start: Vector, end: Vector, r0: float, r1: float, surface: int, across: shapes.Matrix, flat: float) -> Placed:
     """A round cone between two points; `flat` presses it from front to back in the rotation `across`'s axes."""
     axis = end - start
     half = float(np.linalg.norm(axis)) / 2

@@ -38,17 +38,34 @@ SHINE: dict[str, tuple[float, float]] = {
     "leather": (0.3, 0.0), "scales": (0.4, 0.0), "wood grain": (0.15, 0.0),
 }  # fmt: skip
 
-#: Skies: words, low and high colour (sRGB), sunlight, ambient light (linear factors).
 Color = tuple[float, float, float]
-SKIES: tuple[tuple[tuple[str, ...], Color, Color, Color, Color], ...] = (
-    (("under a blue sky", "on a sunny day"), (0.75, 0.86, 0.96), (0.25, 0.48, 0.85), (0.78, 0.76, 0.70), (0.46, 0.48, 0.52)),
-    (("under a blue sky", "in daylight"), (0.62, 0.80, 0.95), (0.32, 0.58, 0.90), (0.70, 0.70, 0.68), (0.50, 0.51, 0.53)),
-    (("under a grey sky", "on a cloudy day"), (0.82, 0.83, 0.84), (0.62, 0.65, 0.69), (0.32, 0.32, 0.32), (0.72, 0.72, 0.73)),
-    (("at sunset", "at dusk"), (0.97, 0.66, 0.38), (0.42, 0.36, 0.62), (0.90, 0.66, 0.45), (0.44, 0.42, 0.48)),
-    (("at night", "in the dark"), (0.12, 0.14, 0.26), (0.03, 0.04, 0.12), (0.36, 0.38, 0.44), (0.26, 0.28, 0.36)),
+
+
+@dataclass(frozen=True)
+class Sky:
+    """A sky: its words, its colours (sRGB) at the horizon and above, and the light that it gives (linear factors)."""
+
+    words: tuple[str, ...]
+    low: Color
+    high: Color
+    sunlight: Color
+    ambient: Color
+    weight: float
+
+
+SKIES = (
+    Sky(("under a blue sky", "on a sunny day"), (0.75, 0.86, 0.96), (0.25, 0.48, 0.85), (0.78, 0.76, 0.70),
+        (0.46, 0.48, 0.52), 4),
+    Sky(("under a blue sky", "in daylight"), (0.62, 0.80, 0.95), (0.32, 0.58, 0.90), (0.70, 0.70, 0.68),
+        (0.50, 0.51, 0.53), 4),
+    Sky(("under a grey sky", "on a cloudy day"), (0.82, 0.83, 0.84), (0.62, 0.65, 0.69), (0.32, 0.32, 0.32),
+        (0.72, 0.72, 0.73), 2),
+    Sky(("at sunset", "at dusk"), (0.97, 0.66, 0.38), (0.42, 0.36, 0.62), (0.90, 0.66, 0.45), (0.44, 0.42, 0.48), 1.5),
+    Sky(("at night", "in the dark"), (0.12, 0.14, 0.26), (0.03, 0.04, 0.12), (0.36, 0.38, 0.44),
+        (0.26, 0.28, 0.36), 0.8),
 )  # fmt: skip
-#: Plain backgrounds and studio floors.
-BACKDROPS = ("white", "white", "white", "grey", "grey", "black", "blue", "green", "red", "yellow", "pink", "teal", "purple")
+#: Plain backgrounds and studio floors; white and grey are what people ask for.
+BACKDROPS = (*["white"] * 3, *["grey"] * 2, "black", "blue", "green", "red", "yellow", "pink", "teal", "purple")
 
 _SHAPE_WEIGHTS = {"terrain": 0.8}
 _COMPANIONS = ("sphere", "cube", "cylinder", "cone")
@@ -232,9 +249,10 @@ def set_surroundings(plan: Plan, rng: Random, outdoors: float = 0.58, floating: 
     plan.softness = rng.choice((0.0, 0.008, 0.016, 0.024))
     facts = plan.facts
     if rng.random() < outdoors:
-        words, low, high, plan.sunlight, plan.ambient = rng.choices(SKIES, weights=(4, 4, 2, 1.5, 0.8))[0]
-        facts.sky = rng.choice(words)
-        plan.sky_low, plan.sky_high = _varied(low, rng), _varied(high, rng)
+        sky = rng.choices(SKIES, weights=[s.weight for s in SKIES])[0]
+        facts.sky = rng.choice(sky.words)
+        plan.sunlight, plan.ambient = sky.sunlight, sky.ambient
+        plan.sky_low, plan.sky_high = _varied(sky.low, rng), _varied(sky.high, rng)
         plan.haze = rng.choice((0.0, 0.01, 0.02))
         if rng.random() < 0.75:
             facts.ground = rng.choice(list(GROUNDS))
@@ -366,7 +384,8 @@ def _add_company(plan: Plan, body: shapes.Solid, rng: Random) -> None:
         for part in small.parts:
             x, y, z = (where + shrink @ np.asarray(part.centre) * scale).tolist()
             local = part.to_local @ shrink.T / scale
-            plan.placed.append(Placed(part.kind, (x, y, z), local, part.bound * scale, part.parameters, len(plan.looks)))
+            bound = part.bound * scale
+            plan.placed.append(Placed(part.kind, (x, y, z), local, bound, part.parameters, len(plan.looks)))
         plan.looks.append(Look(shade_of(color, rng), gloss=rng.choice((0.0, 0.3))))
         names.append(f"a small {color} {shape}")
     plan.facts.company = names[0] if len(names) == 1 else "two small things"

@@ -114,7 +114,8 @@ def occluded(primitives: Primitives, points: Tensor, direction: Tensor, wanted: 
     reach = (primitives.centre * direction[:, None]).sum(-1) + primitives.bound
     ahead = reach[..., None] > (direction[:, None] @ points)
     there = (primitives.kind >= 0)[..., None] & wanted[:, None]
-    picture, slot, ray = ((across <= primitives.bound.square()[..., None] + 1e-4) & ahead & there).nonzero(as_tuple=True)
+    within = across <= primitives.bound.square()[..., None] + 1e-4
+    picture, slot, ray = (within & ahead & there).nonzero(as_tuple=True)
     origins = points.permute(1, 0, 2).reshape(3, -1)[:, picture * n + ray]
     t, _ = _intersect(primitives, picture, slot, origins, direction.T[:, picture])
     shadow = torch.zeros(b * n, dtype=torch.bool, device=points.device)
@@ -195,9 +196,7 @@ def _frustum(o: Tensor, d: Tensor, p: Tensor, _: Tensor) -> tuple[Tensor, Tensor
     return t, normal
 
 
-def _cone_side(
-    o: Tensor, d: Tensor, bottom: Tensor, top: Tensor, low: Tensor, high: Tensor
-) -> tuple[Tensor, Tensor]:
+def _cone_side(o: Tensor, d: Tensor, bottom: Tensor, top: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """The first hit on the side of a cone around y whose radius goes from `bottom` at `low` to `top` at `high`."""
     slope = (top - bottom) / (high - low).clamp(min=1e-6)
     radius = bottom + slope * (o[1] - low)
@@ -274,7 +273,9 @@ def terrain_height(x: Tensor, z: Tensor, p: Tensor) -> Tensor:
     amplitude, kx, kz, phase = waves.unbind(1)
     sum_of_waves = (amplitude * torch.sin(kx * x + kz * z + phase)).sum(0)
     edge = (1 - (x * x + z * z) / (p[0] * p[0])).clamp(min=0)
-    return (sum_of_waves + p[1]) * edge
+    hills = sum_of_waves + p[1]
+    # Valleys end softly above the ground.
+    return (hills + (hills * hills + 0.15).sqrt()) / 2 * edge
 
 
 def _terrain_distance(x: Tensor, p: Tensor) -> Tensor:
@@ -354,4 +355,3 @@ def _perpendicular(direction: Tensor) -> Tensor:
     first = torch.linalg.cross(direction, other)
     first = first / first.norm(dim=1, keepdim=True)
     return torch.stack([first, torch.linalg.cross(direction, first)], dim=1)
-
