@@ -10,7 +10,7 @@ import torch
 import typer
 
 from server.starter import code as codes
-from server.starter import config, diffusion, pool
+from server.starter import autoencoder, config, diffusion, pool
 from server.starter.captions import COLORLESS, material_caption
 from server.starter.stock import Stock, stock_up
 from server.starter.text import build_tokenizer
@@ -49,6 +49,14 @@ def train(recipe: Recipe = config.DEFAULT) -> None:
         return seen[1]
 
     diffusion.train(options, tokenizer, code, restock)
+
+
+@app.command()
+def train_autoencoder(recipe: Recipe = config.DEFAULT) -> None:
+    """Train the first stage's decoder and encoder; may run beside `train`."""
+    options = _options(recipe)
+    tokenizer, code = prepare(options)
+    autoencoder.train(options, code, stock_up(options.out / "pool", tokenizer, options.device))
 
 
 def prepare(options: config.Config) -> tuple[CLIPTokenizer, codes.PatchCode]:

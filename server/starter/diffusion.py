@@ -80,7 +80,7 @@ def train(
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
         kind, sample = choose(stocks, options, step / recipe.steps, generator)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * rate_factor(step, recipe)
+            group["lr"] = group["rate"] * rate_factor_of(step, recipe.warmup, recipe.steps)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=options.bf16):
             loss = _loss(networks, sample, code, alphas, empty, recipe.dropout, generator)
         optimizer.zero_grad(set_to_none=True)
@@ -97,7 +97,7 @@ def train(
             recent = sum(float(entry["loss"]) for entry in losses[-25:]) / len(losses[-25:])
             print(f"step {done}/{recipe.steps}  loss {recent:.4f}  {time.monotonic() - start:.0f} s", flush=True)
         if done % recipe.checkpoint == 0 or done == end:
-            _save(path, {
+            save_atomically(path, {
                 "step": done, "networks": networks.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
             })  # fmt: skip
             with (options.out / LOSSES).open("a") as file:
@@ -143,12 +143,18 @@ def choose(
     return name, draw(stock, count, size, control, generator)
 
 
-def rate_factor(step: int, recipe: config.Diffusion) -> float:
+def rate_factor_of(step: int, warmup: int, steps: int) -> float:
     """Warm-up, then half a cosine to nothing."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+
+def save_atomically(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside its place, then rename: a training that is killed never leaves half a one."""
+    temporary = path.with_suffix(".new")
+    torch.save(state, temporary)
+    temporary.replace(path)
 
 
 def _loss(
@@ -180,9 +186,3 @@ def _learn_names(options: config.Config, text: nn.Module, stocks: dict[str, Stoc
     generator = torch.Generator().manual_seed(options.seed)
     right = learn_names(text, tokens, labels, options.text, generator)
     print("names learned (material, colour, shape): " + ", ".join(f"{share:.3f}" for share in right), flush=True)
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".new")
-    torch.save(state, temporary)
-    temporary.replace(path)
