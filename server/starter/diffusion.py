@@ -21,6 +21,8 @@ from server.starter.text import build_encoder, learn_names, tokens_of
 
 CHECKPOINT = "diffusion.pt"
 LOSSES = "diffusion.jsonl"
+#: Steps between two updates of the averaged weights: they cost memory bandwidth, and change slowly.
+_AVERAGE_EVERY = 5
 
 
 def build(options: config.Config, tokenizer: CLIPTokenizer) -> nn.ModuleDict:
@@ -87,10 +89,11 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
         optimizer.step()
-        # A short memory at first: the average must forget the untrained start.
-        keep = min(recipe.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(average, [p.detach() for p in networks.parameters()], 1 - keep)
+        if step % _AVERAGE_EVERY == 0:
+            # A short memory at first: the average must forget the untrained start.
+            keep = min(recipe.ema, (step + 1) / (step + 10)) ** _AVERAGE_EVERY
+            with torch.no_grad():
+                torch._foreach_lerp_(average, [p.detach() for p in networks.parameters()], 1 - keep)
         losses.append({"step": step, "kind": kind, "loss": loss.detach()})
         done = step + 1
         if done % 25 == 0:

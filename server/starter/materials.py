@@ -90,12 +90,13 @@ def render(
         )
         surface = RECIPES[name].make(ground)
         relief = surface.relief * size / 256
-        height = surface.height.clamp(0, 1)
+        shift = torch.randint(size, (len(members), 2), generator=generator, device=device)
+        height = _rolled(surface.height.clamp(0, 1).unsqueeze(1), shift).squeeze(1)
         normal = normals_of_height(height * relief)
-        albedo = surface.color.clamp(0, 1)
+        albedo = _rolled(surface.color.clamp(0, 1), shift)
         image = _lit(albedo, normal, surface.gloss)
         if surface.glow is not None:
-            image = image + surface.glow
+            image = image + _rolled(surface.glow, shift)
         maps.image[index], maps.albedo[index] = image.clamp(0, 1), albedo
         maps.height[index], maps.normal[index] = height, normal
         maps.relief[index] = relief
@@ -107,6 +108,16 @@ def normals_of_height(height: Tensor) -> Tensor:
     slope_x = (height.roll(-1, 2) - height.roll(1, 2)) / 2
     slope_down = (height.roll(-1, 1) - height.roll(1, 1)) / 2
     return torch.nn.functional.normalize(torch.stack((-slope_x, slope_down, torch.ones_like(height)), 1), dim=1)
+
+
+def _rolled(images: Tensor, shift: Tensor) -> Tensor:
+    """(b, c, s, s) rolled by (b, 2): recipes lay their grids from the corner, pictures begin anywhere."""
+    size = images.shape[-1]
+    steps = torch.arange(size, device=images.device)
+    rows = ((steps + shift[:, :1]) % size)[:, None, :, None]
+    columns = ((steps + shift[:, 1:]) % size)[:, None, None, :]
+    picture = torch.arange(len(images), device=images.device)[:, None, None, None]
+    return images[picture, torch.arange(images.shape[1], device=images.device)[:, None, None], rows, columns]
 
 
 def _base_colors(
