@@ -66,7 +66,7 @@ def train(options: config.Config, code: PatchCode, stocks: dict[str, Stock]) -> 
         if name == "encoder":
             _fix_variance(network)
         optimizers[name].step()
-        losses.append({"step": step, "kind": name, "loss": round(float(loss), 5)})
+        losses.append({"step": step, "kind": name, "loss": round(loss.item(), 5)})
         done = step + 1
         if done % 25 == 0:
             recent = sum(entry["loss"] for entry in losses[-25:]) / len(losses[-25:])

@@ -89,6 +89,6 @@ def fit(images: Tensor, channels: int, whiten: float) -> tuple[PatchCode, float]
     # eigh leaves the signs open; fixed ones make the code the same on every machine.
     basis = basis * basis.sum(dim=0).sign().where(basis.sum(dim=0).abs() > 1e-3, basis[0].sign())
     spread = kept.sqrt() ** whiten
-    code = PatchCode(mean, (basis / spread).float(), (basis * spread).T.float(), 1.0)
+    code = PatchCode(mean, (basis / spread).float().contiguous(), (basis * spread).T.float().contiguous(), 1.0)
     code.factor = float(1 / (kept / spread**2).mean().sqrt())
     return code, float(kept.sum() / variance.sum())
