@@ -118,7 +118,7 @@ def _base_colors(
             natural = RECIPES[name].natural
             first.append(natural[0])
             second.append(natural[1])
-            spread.append(0.03)
+            spread.append(0.012)
         else:
             if color not in COLORS:
                 raise KeyError(f"colour {color!r} is unknown; choose one of {', '.join(COLORS)}")

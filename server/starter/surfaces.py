@@ -94,7 +94,7 @@ def cobblestone(g: Ground) -> Surface:
     gap = g.flat(0.16, 0.14, 0.11) * (1 + 0.25 * t.noise(50, 1).unsqueeze(1))
     moss = smoothstep(0.3, 1.6, t.noise(4)) * g.wear * smoothstep(0.5, 0.1, cell.border) * 0.8
     color = mix(mix(gap, color, smoothstep(0.03, 0.16, cell.border)), g.flat(0.26, 0.34, 0.12), moss)
-    return Surface(color, dome * 0.9 + 0.03 * rough, 16, 0.15)
+    return Surface(color, dome * 0.9 + 0.016 * rough, 16, 0.15)
 
 
 def wood_planks(g: Ground) -> Surface:
@@ -104,7 +104,7 @@ def wood_planks(g: Ground) -> Surface:
     column = x.floor()
     number = t.table(columns, torch.ones_like(columns), column, torch.zeros_like(column))
     y = t.v + number[..., 0]
-    fibre = t.noise(70, 1.0, (1.0, 14.0))
+    fibre = t.noise(40, 1.3, (1.0, 14.0))
     flow = t.noise(5, 2.0, (1.0, 5.0))
     rings = torch.sin(TAU * (x * 3 + flow * 1.6 + 7 * number[..., 1]))
     joint = (y.remainder(1.0) - 0.5).abs()
@@ -192,7 +192,7 @@ def brushed_metal(g: Ground) -> Surface:
 
 def rusted_metal(g: Ground) -> Surface:
     t = g.torus
-    spread = t.noise(4 * g.scale, 1.8) + 0.35 * t.noise(26, 1.0)
+    spread = t.noise(4 * g.scale, 2.2) + 0.2 * t.noise(20, 1.4)
     rust = smoothstep(0.55 - 1.1 * g.wear, 1.0 - 1.1 * g.wear, spread)
     fine = t.noise(40, 0.9)
     tone = smoothstep(-1.2, 1.4, t.noise(8, 1.4) + 0.5 * fine)
@@ -207,11 +207,11 @@ def sand(g: Ground) -> Surface:
     t = g.torus
     n = t.whole(7, 11, g.scale, 3)
     lean = t.whole(-2.4, 2.4, 1.0, -2)
-    phase = t.v * n + t.u * lean + t.noise(3, 2.6) * 0.55
+    phase = t.v * n + t.u * lean + t.noise(3, 4.0) * 0.35
     ripple = (phase.remainder(1.0)) ** 1.6
     ripple = ripple * smoothstep(1.0, 0.86, phase.remainder(1.0))
     grain = t.noise(120, 0.4)
-    light = 0.18 * grain + 0.45 * (ripple - 0.4) + 0.1 * t.noise(3)
+    light = 0.14 * grain + 0.45 * (ripple - 0.4) + 0.1 * t.noise(3)
     return Surface(g.tone(light), 0.75 * ripple + 0.025 * grain + 0.1, 7)
 
 
@@ -332,7 +332,7 @@ def water(g: Ground) -> Surface:
     caustic = torch.zeros(t.count, t.size, t.size, device=t.device)
     for factor in (1.0, 1.7):
         n = t.whole(5 * factor, 6.5 * factor, g.scale)
-        cell = t.cells(n, n, 0.9, (t.noise(5) * 0.03, t.noise(5) * 0.03))
+        cell = t.cells(n, n, 0.9, (t.noise(5, 3.5) * 0.03, t.noise(5, 3.5) * 0.03))
         caustic = caustic + smoothstep(0.32, 0.0, cell.border) ** 2 * (1.0 if factor == 1.0 else 0.6)
     swell = t.noise(4, 2.5)
     color = mix(g.tone(0.35 * swell - 0.35), g.base * 0.35 + 0.65, (caustic * 0.75).clamp(0, 0.95))
@@ -342,8 +342,8 @@ def water(g: Ground) -> Surface:
 def lava(g: Ground) -> Surface:
     t = g.torus
     n = t.whole(4, 6, g.scale)
-    cell = t.cells(n, n, 0.95, (t.noise(8, 1.5) * 0.025, t.noise(8, 1.5) * 0.025))
-    heat = smoothstep(0.34, 0.0, cell.border + 0.07 * t.noise(20, 1.2)) * smoothstep(-2.0, 0.4, t.noise(3))
+    cell = t.cells(n, n, 0.95, (t.noise(6, 2.6) * 0.025, t.noise(6, 2.6) * 0.025))
+    heat = smoothstep(0.34, 0.0, cell.border + 0.05 * t.noise(14, 1.8)) * smoothstep(-2.0, 0.4, t.noise(3))
     crust_noise = t.noise(18, 1.1)
     crust = g.flat(0.13, 0.10, 0.10) * (1 + 0.35 * crust_noise.unsqueeze(1))
     core = g.base * 0.4 + g.flat(0.62, 0.52, 0.18)
@@ -368,10 +368,10 @@ def ice(g: Ground) -> Surface:
 
 def snow(g: Ground) -> Surface:
     t = g.torus
-    drift = t.noise(3 * g.scale, 2.6)
-    soft = t.band(14 * g.scale, 0.5)
+    drift = t.noise(3 * g.scale, 3.6)
+    soft = t.band(11 * g.scale, 0.35)
     sparkle = smoothstep(2.6, 3.2, t.grain())
-    height = unit_range(drift + 0.22 * soft)
+    height = unit_range(drift + 0.08 * soft)
     shade = g.base * g.flat(0.72, 0.82, 0.98)
     color = mix(shade, g.base * 1.04 + 0.02, smoothstep(0.15, 0.75, height))
     return Surface(color + 0.35 * sparkle.unsqueeze(1), height, 24)
@@ -455,7 +455,7 @@ def checker(g: Ground) -> Surface:
     t = g.torus
     n = 2 * t.whole(1.6, 4.4, g.scale)
     x, y = t.u * n, t.v * n
-    soft = 0.5 * t.size / 256 * 256 / t.size * n / t.size
+    soft = 0.5 * n / t.size
     wave = torch.sin(torch.pi * x) * torch.sin(torch.pi * y)
     square = smoothstep(-2 * soft, 2 * soft, wave)
     grime = g.wear * 0.35 * t.noise(12, 1.2)
