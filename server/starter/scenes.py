@@ -6,6 +6,7 @@ A scene is drawn in plain numbers on the CPU (it is a few dozen), and rendered o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -150,9 +151,9 @@ def assemble(plans: list[Plan]) -> Stage:
     placed = [q for p in plans for q in p.placed]
     kind[at] = torch.tensor([q.kind for q in placed])
     to_local[at] = torch.from_numpy(np.stack([q.to_local for q in placed])).float()
-    centre[at] = torch.tensor([q.centre for q in placed])
-    bound[at] = torch.tensor([q.bound for q in placed])
-    parameters[at] = torch.tensor([q.parameters + [0.0] * (tracing.PARAMETERS - len(q.parameters)) for q in placed])
+    centre[at] = _floats([q.centre for q in placed])
+    bound[at] = _floats([q.bound for q in placed])
+    parameters[at] = _floats([q.parameters + [0.0] * (tracing.PARAMETERS - len(q.parameters)) for q in placed])
     surface[at] = torch.tensor([q.surface for q in placed])
 
     padded, first = [], 0
@@ -164,11 +165,8 @@ def assemble(plans: list[Plan]) -> Stage:
         first += len(plan.textures)
     shape = (len(plans), most)
 
-    def each(values: list[object]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32)
-
     def linear(values: list[Color]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32) ** 2.2
+        return _floats(values) ** 2.2
 
     eye = torch.from_numpy(np.stack([p.eye for p in plans])).float()
     target = torch.from_numpy(np.stack([p.target for p in plans])).float()
@@ -180,25 +178,25 @@ def assemble(plans: list[Plan]) -> Stage:
         Surfaces(
             linear([q.color for q in padded]).view(-1, looks, 3),
             texture,
-            each([q.tile for q in padded]).view(-1, looks),
-            each([q.gloss for q in padded]).view(-1, looks),
-            each([q.metal for q in padded]).view(-1, looks),
+            _floats([q.tile for q in padded]).view(-1, looks),
+            _floats([q.gloss for q in padded]).view(-1, looks),
+            _floats([q.metal for q in padded]).view(-1, looks),
             torch.from_numpy(np.stack([q.frame for q in padded])).float().view(-1, looks, 3, 3),
-            each([q.origin for q in padded]).view(-1, looks, 3),
+            _floats([q.origin for q in padded]).view(-1, looks, 3),
         ),
         eye,
         view_of(eye, target),
-        each([p.focal for p in plans]),
+        _floats([p.focal for p in plans]),
         torch.from_numpy(np.stack([p.sun for p in plans])).float(),
-        each([p.sunlight for p in plans]),
-        each([p.ambient for p in plans]),
-        each([p.softness for p in plans]),
+        _floats([p.sunlight for p in plans]),
+        _floats([p.ambient for p in plans]),
+        _floats([p.softness for p in plans]),
         linear([p.sky_low for p in plans]),
         linear([p.sky_high for p in plans]),
         torch.tensor([p.ground for p in plans]),
-        each([p.haze for p in plans]),
-        each([p.middle for p in plans]),
-        each([p.girth for p in plans]),
+        _floats([p.haze for p in plans]),
+        _floats([p.middle for p in plans]),
+        _floats([p.girth for p in plans]),
     )  # fmt: skip
 
 
@@ -307,6 +305,10 @@ def place(plan: Plan, body: shapes.Solid, turn: shapes.Matrix, position: shapes.
     for part in body.parts:
         x, y, z = (turn @ np.asarray(part.centre) + position).tolist()
         plan.placed.append(Placed(part.kind, (x, y, z), part.to_local @ turn.T, part.bound, part.parameters, surface))
+
+
+def _floats(values: Sequence[object]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
 
 
 def _varied(color: Color, rng: Random) -> Color:
