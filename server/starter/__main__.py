@@ -1,0 +1,86 @@
+"""`python -m server.starter`: grow the pool, train, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import torch
+import typer
+
+from server.starter import code as codes
+from server.starter import config, diffusion, pool
+from server.starter.captions import COLORLESS, material_caption
+from server.starter.stock import Stock, stock_up
+from server.starter.text import build_tokenizer
+from server.starter.words import COLORS, MATERIALS
+from transformers import CLIPTokenizer
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+Recipe = Annotated[Path, typer.Option(help="the recipe")]
+
+
+@app.command()
+def grow(recipe: Recipe = config.DEFAULT) -> None:
+    """Make the pool's pictures: a little of each kind in turn."""
+    options = _options(recipe)
+    most = max(options.pool.materials, options.pool.scenes, options.pool.people)
+    for number in range(1, most + 1):
+        for kind in pool.KINDS:
+            chunks = -(-getattr(options.pool, kind) * number // most)
+            pool.grow(options.out / "pool", kind, chunks, options.seed, options.device)
+
+
+@app.command()
+def train(recipe: Recipe = config.DEFAULT) -> None:
+    """Train the denoiser, the text encoder and the ControlNets; goes on where it stopped."""
+    options = _options(recipe)
+    tokenizer, code = prepare(options)
+
+    folder = options.out / "pool"
+    seen: tuple[list[Path], dict[str, Stock]] = ([], {})
+
+    def restock() -> dict[str, Stock]:
+        nonlocal seen
+        chunks = pool.chunks(folder)
+        if chunks != seen[0]:
+            seen = (chunks, stock_up(folder, tokenizer, options.device))
+        return seen[1]
+
+    diffusion.train(options, tokenizer, code, restock)
+
+
+def prepare(options: config.Config) -> tuple[CLIPTokenizer, codes.PatchCode]:
+    """The tokenizer and the latent code: made from the pool once, then read."""
+    words, code_path = options.out / "tokenizer", options.out / "code.safetensors"
+    chunks = {kind: pool.read(options.out / "pool", kind) for kind in pool.KINDS}
+    if not words.exists():
+        rng = Random(options.seed)
+        captions = [
+            material_caption(name, rng.choice([None, *COLORS]) if name not in COLORLESS else None, rng.uniform(0.5, 2), rng.random(), rng)
+            for name in MATERIALS for _ in range(200)
+        ]  # fmt: skip
+        captions += [caption for parts in chunks.values() for part in parts for group in part.captions for caption in group]
+        build_tokenizer(captions, words, options.text.tokens)
+    if not code_path.exists():
+        generator = torch.Generator().manual_seed(options.seed)
+        images = [torch.tensor(chunk.image) for parts in chunks.values() for chunk in parts[:6]]
+        pictures = torch.cat(images)
+        pictures = pictures[torch.randperm(len(pictures), generator=generator)[: options.code.pictures]]
+        code, kept = codes.fit(pictures.float() / 127.5 - 1, options.code.channels, options.code.whiten)
+        print(f"the code keeps {kept:.1%} of the variance; factor {code.factor:.4f}", flush=True)
+        code.save(code_path)
+    return CLIPTokenizer.from_pretrained(words), codes.load_code(code_path)
+
+
+def _options(recipe: Path) -> config.Config:
+    options = config.load(recipe)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+if __name__ == "__main__":
+    app()
