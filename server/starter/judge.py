@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from server.starter.words import COLORS, MATERIALS
 
-#: Where the trained networks lie.
-FOLDER = Path(__file__).parent / "judge"
+#: The trained networks.
+WEIGHTS = Path(__file__).with_name("judge.safetensors")
 #: The side of the pictures that the figure judge looks at; others are resized to it.
 FIGURE_SIZE = 128
 #: How many of the COCO-18 keypoints it finds: the body's, not the eyes' and ears'.
@@ -30,25 +30,29 @@ JOINTS = 14
 class MaterialJudge(nn.Module):
     """Names the material and the colour of a picture that is filled by one; pictures of any size from 64² on.
 
-    Materials are learned at the scale of 256² pictures of one tile.
+    Materials are learned at the scale of 256² pictures of one tile. A texture is known by the statistics of its
+    features at every scale, so each stage's mean and deviation go into the answer.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 72, 96)) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (28, 56, 88, 128)) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        self.stages = nn.ModuleList()
         before = 3
         for i, width in enumerate(widths):
             kernel = 5 if i == 0 else 3
-            layers += [nn.Conv2d(before, width, kernel, 2, kernel // 2), nn.GroupNorm(6, width), nn.SiLU()]
+            conv = nn.Conv2d(before, width, kernel, 2, kernel // 2)
+            self.stages.append(nn.Sequential(conv, nn.GroupNorm(4, width), nn.SiLU()))
             before = width
-        self.body = nn.Sequential(*layers)
-        self.material = nn.Linear(2 * before, len(MATERIALS))
-        self.color = nn.Linear(2 * before + 6, len(COLORS))
+        self.material = nn.Sequential(nn.Dropout(0.1), nn.Linear(2 * sum(widths), len(MATERIALS)))
+        self.color = nn.Linear(2 * sum(widths) + 6, len(COLORS))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image: (b, 3, h, w) sRGB in [0, 1]. Returns the logits (b, 29) of materials and (b, 12) of colours."""
-        x = self.body(image * 2 - 1)
-        pooled = torch.cat([x.mean((2, 3)), x.flatten(2).std(2)], dim=1)
+        x, statistics = image * 2 - 1, []
+        for stage in self.stages:
+            x = stage(x)
+            statistics += [x.mean((2, 3)), x.flatten(2).std(2)]
+        pooled = torch.cat(statistics, dim=1)
         # A colour is a matter of means: the pixels' own say it best.
         plain = torch.cat([image.mean((2, 3)), image.flatten(2).std(2)], dim=1)
         return self.material(pooled), self.color(torch.cat([pooled, plain], dim=1))
@@ -95,9 +99,8 @@ class Judge:
     accuracy: dict[str, float]
 
     @classmethod
-    def load(cls, folder: Path = FOLDER) -> Judge:
+    def load(cls, path: Path = WEIGHTS) -> Judge:
         """The trained judge. Raises FileNotFoundError with the command that trains it."""
-        path = folder / "judge.safetensors"
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing; train the judge: python -m server.starter.judge_training")
         state = {name: tensor.float() for name, tensor in load_file(path).items()}

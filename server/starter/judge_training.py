@@ -17,8 +17,8 @@ from torch import Tensor
 
 from server.starter.judge import (
     FIGURE_SIZE,
-    FOLDER,
     JOINTS,
+    WEIGHTS,
     FigureJudge,
     MaterialJudge,
     limbs_in_place,
@@ -59,15 +59,15 @@ class Figures:
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="Where judge.safetensors goes.")] = FOLDER,
+    out: Annotated[Path, typer.Option(help="The file of the trained judge.")] = WEIGHTS,
     cache: Annotated[Path, typer.Option(help="Pictures and finished parts, so that a stopped run goes on.")] = Path(
         "out/starter/judge"
     ),
     seed: int = 11,
-    swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 80,
-    figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 1800,
-    material_steps: int = 900,
-    figure_steps: int = 1500,
+    swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 70,
+    figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 1500,
+    material_steps: int = 1400,
+    figure_steps: int = 900,
 ) -> None:
     """Make the pictures, train both networks, measure them on fresh pictures, and save them."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,7 @@ def train(
         part = torch.load(done)
         accuracy |= part["accuracy"]
         state |= {f"{name}.{key}": value.half().contiguous() for key, value in part["state"].items()}
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(state, out / "judge.safetensors", {"accuracy": json.dumps(accuracy)})
+    save_file(state, out, {"accuracy": json.dumps(accuracy)})
     print(f"judge on fresh pictures: {accuracy}", flush=True)
 
 
@@ -108,10 +107,10 @@ def make_swatches(count: int, seed: int) -> Swatches:
 
 
 def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
-    data = _cached(cache / "swatches.pt", lambda: make_swatches(count, seed))
+    data = _cached(cache / "swatches.pt", Swatches, lambda: make_swatches(count, seed))
     net = MaterialJudge().train()
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps, pct_start=0.15)
+    optimizer = torch.optim.AdamW(net.parameters(), 4e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps, pct_start=0.15)
     generator = torch.Generator().manual_seed(seed + 1)
     started = time.monotonic()
     for step in range(steps):
@@ -126,7 +125,7 @@ def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, obje
         schedule.step()
         if step % 100 == 99:
             print(f"materials {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
-    fresh = _cached(cache / "fresh-swatches.pt", lambda: make_swatches(8, seed + 1000))
+    fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(8, seed + 1000))
     return {"state": net.state_dict(), "accuracy": measure_materials(net.eval(), fresh)}
 
 
@@ -192,7 +191,7 @@ def make_figures(count: int, seed: int) -> Figures:
 
 
 def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
-    data = _cached(cache / "figures.pt", lambda: make_figures(count, seed + 2))
+    data = _cached(cache / "figures.pt", Figures, lambda: make_figures(count, seed + 2))
     net = FigureJudge().train()
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, steps, pct_start=0.1)
@@ -213,7 +212,7 @@ def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object
         schedule.step()
         if step % 100 == 99:
             print(f"figures {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
-    fresh = _cached(cache / "fresh-figures.pt", lambda: make_figures(100, seed + 2000))
+    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(100, seed + 2000))
     return {"state": net.state_dict(), "accuracy": measure_figures(net.eval(), fresh)}
 
 
@@ -249,13 +248,12 @@ def _joint_loss(heat: Tensor, keypoints: Tensor) -> Tensor:
     return (losses * weight).sum() / weight.sum().clamp(min=1)
 
 
-def _cached(path: Path, make: Callable[[], Made]) -> Made:
+def _cached(path: Path, kind: Callable[..., Made], make: Callable[[], Made]) -> Made:
     if not path.exists():
         partial = path.with_suffix(".partial")
-        torch.save(make(), partial)
+        torch.save(vars(make()), partial)
         partial.rename(path)
-    made: Made = torch.load(path, weights_only=False)
-    return made
+    return kind(**torch.load(path))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from server.starter import shapes, tracing
 from server.starter.batch import NONE, Batch
+from server.starter.captions import COLORLESS
 from server.starter.materials import render as render_materials
 from server.starter.rendering import Rendering, Stage, Surfaces, Textures, render
 from server.starter.scene_captions import SceneFacts, scene_caption
@@ -320,7 +321,8 @@ def _plan(rng: Random) -> Plan:
     shape = rng.choices(SHAPES, weights=[_SHAPE_WEIGHTS.get(s, 1.0) for s in SHAPES])[0]
     plain = rng.random() < 0.35 and shape != "terrain"
     material = None if plain else rng.choice(MATERIALS)
-    color = rng.choice(list(COLORS)) if plain or rng.random() < 0.35 else None
+    dyed = plain or (material not in COLORLESS and rng.random() < 0.35)
+    color = rng.choice(list(COLORS)) if dyed else None
     plan = Plan(SceneFacts(shape, material, color))
     if shape == "terrain":
         set_surroundings(plan, rng, outdoors=1.0)
