@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,8 @@ def judge() -> Judge:
 
 
 @pytest.fixture(scope="module")
-def pipelines(weights: Path) -> Iterator[Pipelines]:
-    yield Pipelines(weights, "cpu", steps=2, guidance_scale=2.0, at_once=2)
+def pipelines(weights: Path) -> Pipelines:
+    return Pipelines(weights, "cpu", steps=2, guidance_scale=2.0, at_once=2)
 
 
 def test_evaluate_measures_every_promise_of_a_model(
@@ -44,7 +43,7 @@ def test_evaluate_measures_every_promise_of_a_model(
     evaluate(weights, tmp_path, size=64, steps=5, seed=5, each=1, figures=2, textures=2, only=parts)
     report = json.loads((tmp_path / "measures.json").read_text())
     names = " ".join(m["name"] for m in report["measures"])
-    for promise in ("material", "colour", "depth", "normal", "pose", "seam along x", "seam along y", "image", "inpaint"):
+    for promise in ("material", "colour", "depth", "normal", "pose", "along x", "along y", "image to", "inpainting"):
         assert promise in names
     assert report["judge"]["material"] > 0.9
     assert "material of the prompt" in capsys.readouterr().out.replace("\n", " ")
