@@ -125,7 +125,7 @@ def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, obje
         schedule.step()
         if step % 100 == 99:
             print(f"materials {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
-    fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(8, seed + 1000))
+    fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(min(8, count), seed + 1000))
     return {"state": net.state_dict(), "accuracy": measure_materials(net.eval(), fresh)}
 
 
@@ -212,7 +212,7 @@ def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object
         schedule.step()
         if step % 100 == 99:
             print(f"figures {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
-    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(100, seed + 2000))
+    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
     return {"state": net.state_dict(), "accuracy": measure_figures(net.eval(), fresh)}
 
 
