@@ -59,20 +59,20 @@ class MaterialJudge(nn.Module):
 
 
 class FigureJudge(nn.Module):
-    """Finds the silhouette of the main solid or person and a person's joints: a small U-Net at half resolution."""
+    """Finds the silhouette of the main solid or person and a person's joints: a small U-Net at a quarter resolution.
 
-    def __init__(self, widths: tuple[int, int, int, int] = (20, 36, 60, 88)) -> None:
+    Both answers come back to finer grids by sub-pixel convolution (Shi et al., 2016).
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 56, 88)) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 4, 2, 1)
-        self.down = nn.ModuleList()
-        self.up = nn.ModuleList()
-        for i, width in enumerate(widths):
-            self.down.append(_block(widths[max(i - 1, 0)], width))
-        for i in range(len(widths) - 1, 0, -1):
-            self.up.append(_block(widths[i] + widths[i - 1], widths[i - 1]))
-        # The mask comes at full resolution: four values for each position.
-        self.mask = nn.Conv2d(widths[0], 4, 3, padding=1)
-        self.joints = nn.Conv2d(widths[0], JOINTS, 1)
+        self.stem = nn.Conv2d(3, widths[0], 7, 4, 3)
+        self.down = nn.ModuleList(
+            [_block(widths[0], widths[0]), _block(widths[0], widths[1]), _block(widths[1], widths[2])]
+        )
+        self.up = nn.ModuleList([_block(widths[2] + widths[1], widths[1]), _block(widths[1] + widths[0], widths[0])])
+        self.mask = nn.Conv2d(widths[0], 16, 3, padding=1)
+        self.joints = nn.Conv2d(widths[0], 4 * JOINTS, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image: (b, 3, 128, 128) sRGB in [0, 1]. Returns logits (b, 128, 128) and (b, JOINTS, 64, 64)."""
@@ -83,7 +83,7 @@ class FigureJudge(nn.Module):
             kept.append(x)
         for block, skip in zip(self.up, reversed(kept[:-1]), strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
-        return F.pixel_shuffle(self.mask(x), 2)[:, 0], self.joints(x)
+        return F.pixel_shuffle(self.mask(x), 4)[:, 0], F.pixel_shuffle(self.joints(x), 2)
 
 
 @dataclass
