@@ -8,6 +8,7 @@ at a fraction of the cost of supersampling everything.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,8 @@ class Stage:
 
     def part(self, which: slice, device: torch.device | str) -> Stage:
         """Some of the pictures, on a device."""
-        return _part(self, which, device)
+        part: Stage = _part(self, which, device)
+        return part
 
 
 @dataclass
@@ -136,10 +138,10 @@ def srgb(linear: Tensor) -> Tensor:
     return linear.clamp(0, 1) ** (1 / 2.2)
 
 
-def _part(value: object, which: slice, device: torch.device | str) -> object:  # type: ignore[type-var]
+def _part(value: Any, which: slice, device: torch.device | str) -> Any:
     if isinstance(value, Tensor):
         return value[which].to(device)
-    return type(value)(*(_part(getattr(value, f.name), which, device) for f in fields(value)))  # type: ignore[arg-type]
+    return type(value)(*(_part(getattr(value, f.name), which, device) for f in fields(value)))
 
 
 def _render(stage: Stage, size: int, textures: Textures | None) -> Rendering:

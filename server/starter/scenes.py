@@ -6,6 +6,7 @@ A scene is drawn in plain numbers on the CPU (it is a few dozen), and rendered o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from server.starter import shapes, tracing
 from server.starter.batch import NONE, Batch
+from server.starter.captions import COLORLESS
 from server.starter.materials import render as render_materials
 from server.starter.rendering import Rendering, Stage, Surfaces, Textures, render
 from server.starter.scene_captions import SceneFacts, scene_caption
@@ -150,9 +152,9 @@ def assemble(plans: list[Plan]) -> Stage:
     placed = [q for p in plans for q in p.placed]
     kind[at] = torch.tensor([q.kind for q in placed])
     to_local[at] = torch.from_numpy(np.stack([q.to_local for q in placed])).float()
-    centre[at] = torch.tensor([q.centre for q in placed])
-    bound[at] = torch.tensor([q.bound for q in placed])
-    parameters[at] = torch.tensor([q.parameters + [0.0] * (tracing.PARAMETERS - len(q.parameters)) for q in placed])
+    centre[at] = _floats([q.centre for q in placed])
+    bound[at] = _floats([q.bound for q in placed])
+    parameters[at] = _floats([q.parameters + [0.0] * (tracing.PARAMETERS - len(q.parameters)) for q in placed])
     surface[at] = torch.tensor([q.surface for q in placed])
 
     padded, first = [], 0
@@ -164,11 +166,8 @@ def assemble(plans: list[Plan]) -> Stage:
         first += len(plan.textures)
     shape = (len(plans), most)
 
-    def each(values: list[object]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32)
-
     def linear(values: list[Color]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32) ** 2.2
+        return _floats(values) ** 2.2
 
     eye = torch.from_numpy(np.stack([p.eye for p in plans])).float()
     target = torch.from_numpy(np.stack([p.target for p in plans])).float()
@@ -180,25 +179,25 @@ def assemble(plans: list[Plan]) -> Stage:
         Surfaces(
             linear([q.color for q in padded]).view(-1, looks, 3),
             texture,
-            each([q.tile for q in padded]).view(-1, looks),
-            each([q.gloss for q in padded]).view(-1, looks),
-            each([q.metal for q in padded]).view(-1, looks),
+            _floats([q.tile for q in padded]).view(-1, looks),
+            _floats([q.gloss for q in padded]).view(-1, looks),
+            _floats([q.metal for q in padded]).view(-1, looks),
             torch.from_numpy(np.stack([q.frame for q in padded])).float().view(-1, looks, 3, 3),
-            each([q.origin for q in padded]).view(-1, looks, 3),
+            _floats([q.origin for q in padded]).view(-1, looks, 3),
         ),
         eye,
         view_of(eye, target),
-        each([p.focal for p in plans]),
+        _floats([p.focal for p in plans]),
         torch.from_numpy(np.stack([p.sun for p in plans])).float(),
-        each([p.sunlight for p in plans]),
-        each([p.ambient for p in plans]),
-        each([p.softness for p in plans]),
+        _floats([p.sunlight for p in plans]),
+        _floats([p.ambient for p in plans]),
+        _floats([p.softness for p in plans]),
         linear([p.sky_low for p in plans]),
         linear([p.sky_high for p in plans]),
         torch.tensor([p.ground for p in plans]),
-        each([p.haze for p in plans]),
-        each([p.middle for p in plans]),
-        each([p.girth for p in plans]),
+        _floats([p.haze for p in plans]),
+        _floats([p.middle for p in plans]),
+        _floats([p.girth for p in plans]),
     )  # fmt: skip
 
 
@@ -309,6 +308,10 @@ def place(plan: Plan, body: shapes.Solid, turn: shapes.Matrix, position: shapes.
         plan.placed.append(Placed(part.kind, (x, y, z), part.to_local @ turn.T, part.bound, part.parameters, surface))
 
 
+def _floats(values: Sequence[object]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
 def _varied(color: Color, rng: Random) -> Color:
     r, g, b = (min(max(c + rng.uniform(-0.04, 0.04), 0.01), 0.99) for c in color)
     return r, g, b
@@ -318,7 +321,8 @@ def _plan(rng: Random) -> Plan:
     shape = rng.choices(SHAPES, weights=[_SHAPE_WEIGHTS.get(s, 1.0) for s in SHAPES])[0]
     plain = rng.random() < 0.35 and shape != "terrain"
     material = None if plain else rng.choice(MATERIALS)
-    color = rng.choice(list(COLORS)) if plain or rng.random() < 0.35 else None
+    dyed = plain or (material not in COLORLESS and rng.random() < 0.35)
+    color = rng.choice(list(COLORS)) if dyed else None
     plan = Plan(SceneFacts(shape, material, color))
     if shape == "terrain":
         set_surroundings(plan, rng, outdoors=1.0)

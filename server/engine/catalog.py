@@ -1,0 +1,195 @@
+"""What can paint: the models of the model folders, known by opaque ids, read without loading a tensor.
+
+Imports no torch: the server's process lists models, and only the worker's process loads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from server.engine.errors import RefusedModel, UnknownModel
+from server.engine.headers import read_header
+from server.engine.probe import (
+    Description,
+    describe_controlnet,
+    describe_pipeline,
+    describe_single_file,
+    pickle_refusal,
+)
+
+#: The small model that ships with the project.
+STARTER = Path(__file__).resolve().parent.parent / "starter" / "weights"
+
+#: Suffixes of files that can run code while they are loaded.
+PICKLES = {".ckpt", ".pt", ".pth", ".bin"}
+
+
+@dataclass(frozen=True)
+class ModelInfo(Description):
+    """One model, as its header tells (see `probe.Description` for what a header tells).
+
+    id: opaque, stable across restarts. name: for people. path: a diffusers folder or a .safetensors file; it never
+    comes from, and never goes to, a client. starter: whether it ships with the project.
+    """
+
+    id: str = ""
+    name: str = ""
+    path: Path = Path()
+    starter: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file or a folder that looks like a model and will not be loaded, and why."""
+
+    name: str
+    error: RefusedModel
+
+
+class Catalog:
+    """The models under some folders, and the starter model if it is there.
+
+    A link is followed if what it leads to lies under one of the folders, and refused otherwise.
+    """
+
+    def __init__(self, folders: Sequence[Path], starter: Path | None = STARTER) -> None:
+        self.folders = [Path(folder) for folder in folders]
+        self.starter = starter
+        self.rescan()
+
+    def models(self) -> list[ModelInfo]:
+        """All models: checkpoints first, the starter before all others, those that can only inpaint last, by name."""
+        order = {"checkpoint": 0, "controlnet": 1, "lora": 2}
+        return sorted(
+            self._models.values(),
+            key=lambda m: (order[m.kind], not m.starter, "text-to-image" not in m.tasks, m.name.lower(), m.id),
+        )
+
+    def refused(self) -> list[Refused]:
+        """What was refused, by name."""
+        return sorted(self._refused, key=lambda refused: refused.name)
+
+    def get(self, model_id: str, kind: str | None = None) -> ModelInfo:
+        """The model with this id, which must be of this kind if one is named; `UnknownModel` otherwise."""
+        info = self._models.get(model_id)
+        if info is None:
+            raise UnknownModel(f"There is no model with the id {model_id!r}.", "List the models and take an id of it.")
+        if kind is not None and info.kind != kind:
+            raise UnknownModel(f"{info.name} is a {info.kind} and not a {kind}.", f"Take the id of a {kind}.")
+        return info
+
+    def default(self) -> ModelInfo:
+        """The starter model if it is there, else the first checkpoint by name; `UnknownModel` if there is none."""
+        for info in self.models():
+            if info.kind == "checkpoint":
+                return info
+        raise UnknownModel(
+            "There is no checkpoint to paint with.",
+            "Put one (a .safetensors file or a diffusers folder) into a model folder: "
+            + (", ".join(str(folder) for folder in self.folders) or "none is configured")
+            + ".",
+        )
+
+    def controlnet(self, control: str, checkpoint: ModelInfo) -> ModelInfo:
+        """The first ControlNet of this kind of control that fits the checkpoint; `UnknownModel` if there is none."""
+        nets = [info for info in self.models() if info.kind == "controlnet"]
+        for info in nets:
+            if info.control == control and info.fits(checkpoint):
+                return info
+        fitting = sorted({info.control for info in nets if info.fits(checkpoint) and info.control})
+        raise UnknownModel(
+            f"No ControlNet for {control!r} fits {checkpoint.name}.",
+            f"Kinds that are there for it: {', '.join(fitting) or 'none'}. Put another one into a model folder.",
+        )
+
+    def rescan(self) -> None:
+        """Look at the folders again."""
+        self._models: dict[str, ModelInfo] = {}
+        self._refused: list[Refused] = []
+        roots = [*([self.starter] if self.starter else []), *self.folders]
+        allowed = [root.resolve() for root in roots]
+        for root in roots:
+            if root.is_dir():
+                for path in _candidates(root, allowed, self._refused):
+                    self._add(root, path)
+
+    def _add(self, root: Path, path: Path) -> None:
+        starter = root == self.starter
+        try:
+            info = _read(root, path)
+        except RefusedModel as error:
+            self._refused.append(Refused(path.relative_to(root).as_posix(), error))
+            return
+        if info is not None and info.id not in self._models:
+            self._models[info.id] = replace(info, starter=starter)
+
+
+def _candidates(root: Path, allowed: list[Path], refused: list[Refused]) -> Iterator[Path]:
+    """Every path under root that can be a model, in a stable order."""
+    pending, seen = [root], set()
+    while pending:
+        folder = pending.pop()
+        real = folder.resolve()
+        if real in seen:  # links that lie under the folders can form a ring
+            continue
+        seen.add(real)
+        names = {entry.name for entry in os.scandir(folder)}
+        if folder != root and not names & {"model_index.json", "config.json"} and folder.name.startswith("."):
+            continue
+        if "model_index.json" in names or "config.json" in names:
+            yield folder
+        for name in sorted(names, reverse=True):
+            path = folder / name
+            if not any(path.resolve().is_relative_to(place) for place in allowed):
+                refused.append(Refused(path.relative_to(root).as_posix(), _escapes(path)))
+            elif path.is_dir():
+                pending.append(path)
+            elif "model_index.json" not in names and "config.json" not in names and _is_weights(path):
+                yield path
+
+
+def _is_weights(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in {".safetensors", *PICKLES}
+
+
+def _read(root: Path, path: Path) -> ModelInfo | None:
+    """None for a folder that is a part of a model and not a model."""
+    if path.is_file():
+        if path.suffix.lower() in PICKLES:
+            raise pickle_refusal(path)
+        header = read_header(path)
+        description = describe_single_file(path, header)
+        size, fingerprint = header.size, b""
+    else:
+        index = path / ("model_index.json" if (path / "model_index.json").is_file() else "config.json")
+        raw = index.read_bytes()
+        try:
+            config: Any = json.loads(raw)
+        except ValueError as error:
+            raise RefusedModel(f"{path.name}/{index.name} is not JSON.", "Download the model again.") from error
+        if not isinstance(config, dict):
+            raise RefusedModel(f"{path.name}/{index.name} is not a JSON object.", "Download the model again.")
+        if index.name == "model_index.json":
+            description = describe_pipeline(path, config)
+        elif config.get("_class_name") == "ControlNetModel":
+            description = describe_controlnet(path, config)
+        else:
+            return None
+        size, fingerprint = description.size_bytes, raw
+    relative = path.relative_to(root).as_posix()
+    name = path.stem if path.is_file() else (path.name if path != root else root.parent.name)
+    digest = hashlib.sha256(f"{relative}\0{size}\0".encode() + fingerprint).hexdigest()[:16]
+    return ModelInfo(**vars(replace(description, size_bytes=size)), id=digest, name=name, path=path)
+
+
+def _escapes(path: Path) -> RefusedModel:
+    return RefusedModel(
+        f"{path.name} is a link that leads out of the model folders.",
+        "Add the folder that it leads to with --models, or move the file here.",
+    )

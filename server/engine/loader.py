@@ -1,0 +1,235 @@
+"""Loading: one model at a time, warm ones reused, the least recently used ones forgotten when memory runs short."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+# Before huggingface_hub is imported: it reads them once. Nothing here ever asks the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import diffusers
+import torch
+from diffusers import ControlNetModel, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from transformers import CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from server.engine import registry
+from server.engine.catalog import ModelInfo
+from server.engine.errors import EngineError, UnreadableModel
+from server.engine.headers import read_header
+from server.engine.memory import device_budget, is_out_of_memory, release_cached
+from server.engine.probe import check_weights, variant
+
+#: Configurations for single files: one folder for each family, and CLIP's vocabulary.
+CONFIGS = Path(__file__).parent / "configs"
+
+# from_pretrained patches module registration process-wide, so that two loads at once corrupt each other.
+_LOADING = Lock()
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """A loaded checkpoint. parts: name → module or tokenizer, as in a diffusers pipeline; scheduler: its own.
+
+    options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
+    hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint, and
+    "preview" with the linear map from its latents to colours (see `previews`).
+    """
+
+    info: ModelInfo
+    parts: dict[str, Any]
+    scheduler: SchedulerMixin
+    options: dict[str, Any] = field(default_factory=dict)
+    hints: dict[str, Any] = field(default_factory=dict)
+
+    def modules(self) -> list[torch.nn.Module]:
+        """The parts that hold weights."""
+        return [part for part in self.parts.values() if isinstance(part, torch.nn.Module)]
+
+
+@dataclass(eq=False)
+class ControlNet:
+    """A loaded ControlNet."""
+
+    info: ModelInfo
+    net: ControlNetModel
+
+    def modules(self) -> list[torch.nn.Module]:
+        """The parts that hold weights."""
+        return [self.net]
+
+
+class Loader:
+    """Models on one device.
+
+    device: where they go. budget: bytes of weights that may stay loaded; None for what the device can spare.
+    configs: the folder of configurations for single files.
+    """
+
+    def __init__(self, device: torch.device, budget: int | None = None, configs: Path = CONFIGS) -> None:
+        _silence_libraries()
+        self.device = device
+        self.dtype = weight_dtype(device)
+        self.budget = device_budget(device) if budget is None else budget
+        self.configs = configs
+        self._loaded: OrderedDict[str, Checkpoint | ControlNet] = OrderedDict()
+
+    def checkpoint(self, info: ModelInfo) -> Checkpoint:
+        """The checkpoint, loaded if it is not warm."""
+        return self._get(info, self._load_checkpoint)
+
+    def controlnet(self, info: ModelInfo) -> ControlNet:
+        """The ControlNet, loaded if it is not warm."""
+        return self._get(info, self._load_controlnet)
+
+    def loaded(self) -> list[str]:
+        """Ids of the warm models, the least recently used one first."""
+        return list(self._loaded)
+
+    def forget(self, keep: tuple[str, ...] = ()) -> None:
+        """Forget every warm model but the ones with these ids, and give their memory back."""
+        for model_id in [model_id for model_id in self._loaded if model_id not in keep]:
+            del self._loaded[model_id]
+        release_cached(self.device)
+
+    def _get(self, info: ModelInfo, load: Any) -> Any:
+        model = self._loaded.get(info.id)
+        if model is None:
+            # Room is made before and not after: both together may be more than the device has.
+            self._make_room(self._expected_bytes(info))
+            with _LOADING:
+                try:
+                    model = load(info)
+                except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+                    if is_out_of_memory(error):
+                        raise
+                    raise _unreadable(info, error) from error
+            self._loaded[info.id] = model
+        self._loaded.move_to_end(info.id)
+        for module in model.modules():
+            if next(module.parameters()).device.type != self.device.type:  # offloading leaves it in main memory
+                module.to(self.device)
+        return model
+
+    def _expected_bytes(self, info: ModelInfo) -> int:
+        # Stored in half precision and loaded in full, a file doubles; the header's dtypes are not worth more care.
+        return info.size_bytes * (2 if self.dtype == torch.float32 else 1)
+
+    def _make_room(self, needed: int) -> None:
+        evicted = False
+        while self._loaded and self._bytes() + needed > self.budget:
+            self._loaded.popitem(last=False)
+            evicted = True
+        if evicted:
+            release_cached(self.device)
+
+    def _bytes(self) -> int:
+        return sum(weight_bytes(module) for model in self._loaded.values() for module in model.modules())
+
+    def _load_checkpoint(self, info: ModelInfo) -> Checkpoint:
+        family = registry.FAMILIES[info.family]
+        cls = registry.pipeline_class(info.family, "text-to-image")
+        if info.path.is_dir():
+            for part, _ in [("unet", None), ("vae", None), *family.encoders]:
+                check_weights(info.path / part)  # again: the file may have changed since the scan
+            pipeline = cls.from_pretrained(
+                info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
+                variant=variant(info.path / "unet"), **family.absent,
+            )  # fmt: skip
+        else:
+            pipeline = self._load_single_file(info, cls, family)
+        parts = {name: pipeline.components[name] for name in family.parts}
+        for part in parts.values():
+            if isinstance(part, torch.nn.Module):
+                part.to(self.device).eval().requires_grad_(False)
+        options = {**family.absent}
+        if "force_zeros_for_empty_prompt" in pipeline.config:
+            options["force_zeros_for_empty_prompt"] = pipeline.config["force_zeros_for_empty_prompt"]
+        hints = info.path / "brushwire.json"
+        return Checkpoint(
+            info, parts, pipeline.scheduler, options,
+            json.loads(hints.read_text(encoding="utf-8")) if hints.is_file() else {},
+        )  # fmt: skip
+
+    def _load_single_file(self, info: ModelInfo, cls: Any, family: registry.FamilyPipelines) -> Any:
+        markers = read_header(info.path).shapes
+        config = self.configs / info.family
+        # diffusers knows the number of input channels from the configuration alone.
+        unet = UNet2DConditionModel.from_single_file(
+            str(info.path), config=str(config), subfolder="unet", local_files_only=True, dtype=self.dtype,
+            in_channels=info.input_channels,
+        )  # fmt: skip
+        return cls.from_single_file(
+            str(info.path), config=str(config), local_files_only=True, dtype=self.dtype, unet=unet,
+            scheduler=_single_file_scheduler(config, markers),
+            **{tokenizer: self._clip_tokenizer(tokenizer) for _, tokenizer in family.encoders},
+            **family.absent,
+        )  # fmt: skip
+
+    def _clip_tokenizer(self, name: str) -> CLIPTokenizer:
+        # OpenCLIP, SDXL's second text encoder, was trained with "!" (id 0) as its padding.
+        padding = {"pad_token": "!"} if name == "tokenizer_2" else {}
+        return CLIPTokenizer.from_pretrained(CONFIGS / "clip", model_max_length=77, local_files_only=True, **padding)
+
+    def _load_controlnet(self, info: ModelInfo) -> ControlNet:
+        if info.path.is_dir():
+            check_weights(info.path)
+            net = ControlNetModel.from_pretrained(
+                info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
+                variant=variant(info.path),
+            )  # fmt: skip
+        else:
+            read_header(info.path)
+            net = ControlNetModel.from_single_file(
+                str(info.path), config=str(self.configs / info.family), subfolder="controlnet", local_files_only=True,
+                dtype=self.dtype,
+            )  # fmt: skip
+        return ControlNet(info, net.to(self.device).eval().requires_grad_(False))
+
+
+def _single_file_scheduler(config: Path, markers: Mapping[str, Any]) -> SchedulerMixin:
+    """The family's scheduler; empty tensors of these names are how v-prediction checkpoints make themselves known."""
+    stored = DiffusionPipeline.load_config(config)["scheduler"][1]
+    cls = getattr(diffusers, stored)
+    settings = cls.load_config(config, subfolder="scheduler", local_files_only=True)
+    if "v_pred" in markers:
+        settings["prediction_type"] = "v_prediction"
+    if "ztsnr" in markers:
+        settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return cls.from_config(settings)
+
+
+def weight_dtype(device: torch.device) -> torch.dtype:
+    """float32 wherever half precision is slow or untried (CPU, MPS); bfloat16 on CUDA, float16 where it has none."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def weight_bytes(module: torch.nn.Module) -> int:
+    """Bytes of a module's parameters and buffers."""
+    return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
+
+
+def _silence_libraries() -> None:
+    """Loading bars and advice about safety checkers belong in no server's log."""
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _unreadable(info: ModelInfo, error: Exception) -> EngineError:
+    return UnreadableModel(
+        f"{info.name} could not be loaded: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}",
+        "Download it again; if that does not help, its parts do not belong together.",
+    )

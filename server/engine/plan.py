@@ -1,0 +1,150 @@
+"""From a request to what a pipeline is given: which models, which part of the picture, which arrays. No torch."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine import compositing
+from server.engine.catalog import Catalog, ModelInfo
+from server.engine.compositing import Float, Region
+from server.engine.controls import control_image
+from server.engine.errors import IncompatibleModels, InvalidRequest
+from server.engine.painting import PaintRequest, Pixels
+from server.engine.probe import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The models of one request."""
+
+    checkpoint: ModelInfo
+    controlnets: tuple[ModelInfo, ...]
+    loras: tuple[tuple[ModelInfo, float], ...]
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of those that the loader keeps."""
+        return (self.checkpoint.id, *(net.id for net in self.controlnets))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is painted where.
+
+    width, height: of the result. region: the part that is painted. cover: (height, width) float32, how much of each
+    pixel is replaced; None replaces everything. image: (paint_height, paint_width, 3) float32 in [0, 1], the part of
+    the input picture. paint_cover: the part of cover. controls: one picture like image for each control.
+    """
+
+    request: PaintRequest
+    models: Models
+    task: Task
+    width: int
+    height: int
+    region: Region
+    seeds: list[int]
+    steps: int
+    cover: Float | None = None
+    image: Float | None = None
+    paint_cover: Float | None = None
+    controls: tuple[Float, ...] = ()
+
+    @property
+    def blends(self) -> bool:
+        """Whether the mask is kept by mixing latents, and not by a checkpoint that was trained for it."""
+        return self.cover is not None and self.task != "inpaint"
+
+    def finish(self, painted: Float) -> Pixels:
+        """The result's pixels from what was painted, (paint_height, paint_width, 3) float32 in [0, 1]."""
+        pixels = self.region.restore(painted)
+        original = self.request.image
+        if original is None:
+            return compositing.from_float(pixels, np.dtype(np.uint8))
+        if self.cover is None:
+            result = original.copy()
+            result[..., :3] = compositing.from_float(pixels, original.dtype)
+            return result
+        region = self.region
+        there = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
+        result = original.copy()
+        result[there] = compositing.paste(original[there], pixels, self.cover[there])
+        return result
+
+
+def choose(catalog: Catalog, request: PaintRequest) -> Models:
+    """The models that the request names, or that fit what it asks for; they are known to belong together."""
+    checkpoint = catalog.get(request.model, "checkpoint") if request.model else catalog.default()
+    nets = tuple(
+        catalog.get(control.model, "controlnet") if control.model else catalog.controlnet(control.kind, checkpoint)
+        for control in request.controls
+    )
+    loras = tuple((catalog.get(model, "lora"), weight) for model, weight in request.loras)
+    for other in (*nets, *(info for info, _ in loras)):
+        if not other.fits(checkpoint):
+            raise IncompatibleModels(
+                f"{other.name} ({other.kind}, {other.family}) does not fit {checkpoint.name} ({checkpoint.family}).",
+                f"Take a {other.kind} that was made for {checkpoint.name}'s family, or another checkpoint.",
+            )
+    return Models(checkpoint, nets, loras)
+
+
+def plan(request: PaintRequest, models: Models) -> Plan:
+    """Everything that can be decided before a model is loaded."""
+    info = models.checkpoint
+    task = _task(request, info)
+    if request.image is not None:
+        height, width = request.image.shape[:2]
+    else:
+        width, height = request.width or info.native_size, request.height or info.native_size
+    cover, region = None, compositing.whole(width, height)
+    if request.mask is not None:
+        cover = compositing.coverage(request.mask, request.mask_grow, request.mask_feather)
+        if not cover.any():
+            raise InvalidRequest("mask is empty: nothing would be painted.", "Select what is to be painted.")
+        if request.mask_padding is not None:
+            region = compositing.around(cover, request.mask_padding, info.native_size)
+    image = None if request.image is None else region.cut(compositing.to_float(request.image[..., :3]))
+    paint_cover = None if cover is None else region.cut(cover)
+    if image is not None and paint_cover is not None and request.denoising_strength == 1:
+        image = _without(image, paint_cover > 0)
+    controls = tuple(
+        control_image(control, f"controls[{number}]", width, height, region)
+        for number, control in enumerate(request.controls)
+    )
+    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    return Plan(
+        request, models, task, width, height, region, [seed + i for i in range(request.batch)],
+        _steps(request), cover, None if image is None else np.clip(image, 0, 1), paint_cover, controls,
+    )  # fmt: skip
+
+
+def _without(image: Float, masked: NDArray[np.bool_]) -> Float:
+    """The image with the mean of its outside under the mask: what is to be forgotten must not reach the encoder,
+    whose attention would carry it into the latents of the outside.
+    """
+    outside = image[~masked]
+    result = image.copy()
+    result[masked] = outside.mean(axis=0) if outside.size else 0.5
+    return result
+
+
+def _task(request: PaintRequest, info: ModelInfo) -> Task:
+    if "text-to-image" not in info.tasks:
+        if request.mask is None:
+            raise InvalidRequest(
+                f"model {info.name} was trained to inpaint and can do nothing else, and mask is not given.",
+                "Give a mask, or take another model.",
+            )
+        return "inpaint"
+    return "text-to-image" if request.image is None else "image-to-image"
+
+
+def _steps(request: PaintRequest) -> int:
+    """Steps to ask the pipeline for: image-to-image skips the first ones, and must be left at least one."""
+    steps = request.steps
+    while request.image is not None and request.denoising_strength > 0 and int(steps * request.denoising_strength) < 1:
+        steps += 1
+    return steps

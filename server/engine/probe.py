@@ -1,0 +1,217 @@
+"""What a model is, told from its configuration files and its safetensors headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from server.engine.errors import RefusedModel
+from server.engine.headers import Header, read_header
+
+Kind = Literal["checkpoint", "controlnet", "lora"]
+Family = Literal["sd15", "sdxl"]
+Task = Literal["text-to-image", "image-to-image", "inpaint"]
+Control = Literal[
+    "depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"
+]
+CONTROLS: tuple[str, ...] = get_args(Control)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What can be told about a model without its tensors.
+
+    family: sd15 is the architecture of Stable Diffusion 1 and 2 (a UNet and one text encoder), sdxl that of SDXL.
+    size_bytes: of the weights. native_size: pixels of the side that a checkpoint was trained at, 0 for other kinds.
+    tasks: what a checkpoint can do. layout: latent channels, width of the text embedding and widths of the levels
+    of the UNet; a ControlNet fits a checkpoint of the same family and layout. input_channels: of the denoiser (more
+    than the latent channels for a checkpoint that was trained to inpaint). control: what a ControlNet looks at.
+    """
+
+    kind: Kind
+    family: Family
+    size_bytes: int = 0
+    native_size: int = 0
+    tasks: tuple[Task, ...] = ()
+    layout: tuple[int, ...] = ()
+    input_channels: int = 0
+    control: Control | None = None
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents; 0 for a LoRA."""
+        return self.layout[0] if self.layout else 0
+
+    def fits(self, checkpoint: Description) -> bool:
+        """Whether this ControlNet or LoRA can be used with the checkpoint, as far as headers tell."""
+        return self.family == checkpoint.family and (not self.layout or self.layout == checkpoint.layout)
+
+
+def describe_pipeline(folder: Path, index: Mapping[str, Any]) -> Description:
+    """A diffusers folder, from its model_index.json and the configurations and headers of its parts."""
+    name = str(index.get("_class_name"))
+    if not name.startswith("StableDiffusion"):
+        raise _unsupported(folder, f"its pipeline is {name}")
+    family: Family = "sdxl" if name.startswith("StableDiffusionXL") else "sd15"
+    parts = ["unet", "vae", "text_encoder", *(["text_encoder_2"] if family == "sdxl" else [])]
+    for part in parts:
+        library = index.get(part)
+        if not isinstance(library, list) or library[:1] not in (["diffusers"], ["transformers"]):
+            # Anything else would be code that comes with the weights.
+            raise _unsupported(folder, f"its {part} is {library} and not a part of diffusers or transformers")
+    size = sum(check_weights(folder / part) for part in parts)
+    unet, vae = _config(folder / "unet"), _config(folder / "vae")
+    latent_channels = int(vae.get("latent_channels", 4))
+    input_channels = int(unet.get("in_channels", latent_channels))
+    if input_channels not in (latent_channels, 2 * latent_channels + 1):
+        raise _unsupported(folder, f"its UNet takes {input_channels} channels and its VAE has {latent_channels}")
+    sample = unet.get("sample_size") or 64
+    side = (sample if isinstance(sample, int) else int(sample[0])) * 2 ** (len(vae["block_out_channels"]) - 1)
+    return Description(
+        "checkpoint", family, size, side, _tasks(latent_channels, input_channels),
+        _layout(unet, latent_channels), input_channels,
+    )  # fmt: skip
+
+
+def describe_controlnet(folder: Path, config: Mapping[str, Any]) -> Description:
+    """A ControlNet's diffusers folder, from its config.json; what it looks at is told by its folder's name."""
+    channels = int(config.get("in_channels", 4))
+    layout = _layout(config, channels)
+    family: Family = "sdxl" if config.get("addition_embed_type") == "text_time" else "sd15"
+    return Description(
+        "controlnet", family, check_weights(folder), layout=layout, input_channels=channels,
+        control=_control(folder.name) or _control(str(config.get("_name_or_path", ""))),
+    )  # fmt: skip
+
+
+def describe_single_file(path: Path, header: Header) -> Description:
+    """A single file, from the names and shapes of its tensors."""
+    shapes = header.shapes
+    if any(key.endswith(_LORA_SUFFIXES) for key in shapes):
+        return Description("lora", _lora_family(path, header), header.size)
+    if any(key.startswith(("control_model.", "controlnet_cond_embedding.")) for key in shapes):
+        width = _width(shapes, "control_model.input_blocks.4.1.", "down_blocks.1.attentions.0.")
+        family: Family = "sdxl" if width == 2048 else "sd15"
+        return Description(
+            "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT[family], input_channels=4,
+            control=_control(path.stem),
+        )  # fmt: skip
+    first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
+    width = _width(shapes, "model.diffusion_model.input_blocks.4.1.", "-")
+    if first is None or len(first) != 4 or width not in (768, 2048):
+        raise _unsupported(path, "its tensors are not those of SD 1.x or SDXL")
+    family = "sdxl" if width == 2048 else "sd15"
+    if family == "sdxl" and "conditioner.embedders.1.model.ln_final.weight" not in shapes:
+        raise _unsupported(path, "it holds no text encoders")
+    if first[1] not in (4, 9):
+        raise _unsupported(path, f"its UNet takes {first[1]} channels")
+    side = 1024 if family == "sdxl" else 512
+    return Description(
+        "checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[family], first[1]
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of one part of a pipeline; the plain ones if there are variants beside them."""
+    files = sorted(folder.glob("*.safetensors"))
+    plain = [file for file in files if ".fp16." not in file.name]
+    return plain or files
+
+
+def variant(folder: Path) -> str | None:
+    """The variant that diffusers has to be asked for: "fp16" if the folder's parts hold nothing else."""
+    files = weight_files(folder)
+    return "fp16" if files and all(".fp16." in file.name for file in files) else None
+
+
+def check_weights(folder: Path) -> int:
+    """Bytes of a part's weights, with each header checked; `RefusedModel` for pickles, lies and links outward."""
+    files = weight_files(folder)
+    if not files:
+        pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.ckpt"), *folder.glob("*.pt")])
+        if pickles:
+            raise pickle_refusal(pickles[0])
+        raise RefusedModel(
+            f"{folder.parent.name}/{folder.name} holds no .safetensors file.", "Download the whole model again."
+        )
+    return sum(read_header(file).size for file in files)
+
+
+def pickle_refusal(path: Path) -> RefusedModel:
+    """Why a pickle is refused, and what to do about it."""
+    return RefusedModel(
+        f"{path.name} is a pickle, which can run any code while it is loaded.",
+        "Convert it on a machine that you can afford to lose: load it there with torch.load(path, weights_only=True), "
+        "save its state dict with safetensors.torch.save_file, and put the .safetensors file here.",
+    )
+
+
+_LORA_SUFFIXES = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")
+_ORIGINAL_LAYOUT: dict[str, tuple[int, ...]] = {
+    "sd15": (4, 768, 320, 640, 1280, 1280),
+    "sdxl": (4, 2048, 320, 640, 1280),
+}
+#: What people call the controls in file names, longest first where one holds another.
+_CONTROL_WORDS: tuple[tuple[str, Control], ...] = (
+    ("softedge", "softedge"), ("hed", "softedge"), ("openpose", "pose"), ("pose", "pose"), ("normal", "normal"),
+    ("depth", "depth"), ("canny", "canny"), ("scribble", "scribble"), ("lineart", "lineart"), ("mlsd", "mlsd"),
+    ("seg", "segmentation"), ("tile", "tile"),
+)  # fmt: skip
+
+
+def _tasks(latent_channels: int, input_channels: int) -> tuple[Task, ...]:
+    # A UNet that was trained to see a mask and a masked picture can do nothing else.
+    return ("inpaint",) if input_channels != latent_channels else ("text-to-image", "image-to-image", "inpaint")
+
+
+def _layout(config: Mapping[str, Any], latent_channels: int) -> tuple[int, ...]:
+    width = config.get("cross_attention_dim", 1280)
+    widths = config.get("block_out_channels", ())
+    return (latent_channels, int(width if isinstance(width, int) else width[0]), *(int(n) for n in widths))
+
+
+def _lora_family(path: Path, header: Header) -> Family:
+    if any(key.startswith(("lora_te2_", "text_encoder_2.", "lora_te1_")) for key in header.shapes):
+        return "sdxl"
+    widths = {
+        shape[1]
+        for key, shape in header.shapes.items()
+        if key.endswith(_LORA_SUFFIXES) and "attn2" in key and "to_k" in key and len(shape) == 2
+    }
+    if 2048 in widths or "sdxl" in header.metadata.get("ss_base_model_version", ""):
+        return "sdxl"
+    if any(not key.startswith(("lora_unet_", "lora_te_", "unet.", "text_encoder.")) for key in header.shapes):
+        raise _unsupported(path, "it is a LoRA for another family than SD 1.x and SDXL")
+    return "sd15"
+
+
+def _width(shapes: Mapping[str, tuple[int, ...]], *prefixes: str) -> int:
+    """Width of the text embedding that the first cross-attention under a prefix takes; 0 if there is none."""
+    for prefix in prefixes:
+        shape = shapes.get(f"{prefix}transformer_blocks.0.attn2.to_k.weight", ())
+        if len(shape) == 2:
+            return shape[1]
+    return 0
+
+
+def _control(name: str) -> Control | None:
+    lowered = name.lower()
+    return next((control for word, control in _CONTROL_WORDS if word in lowered), None)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefusedModel(f"{folder.name}/config.json cannot be read.", "Download the whole model again.") from error
+    return dict(config)
+
+
+def _unsupported(path: Path, reason: str) -> RefusedModel:
+    return RefusedModel(
+        f"{path.name} is not supported: {reason}.", "SD 1.x, SD 2.x (diffusers folders) and SDXL models can be used."
+    )
