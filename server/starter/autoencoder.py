@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,7 +48,8 @@ def train(options: config.Config, code: PatchCode, stocks: dict[str, Stock]) -> 
         # A stream of its own: the diffusion's steps have the same numbers.
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + 500_000_000 + step)
         name = "decoder" if step < recipe.decoder_steps else "encoder"
-        steps, inner = (recipe.decoder_steps, step) if name == "decoder" else (recipe.encoder_steps, step - recipe.decoder_steps)
+        steps = recipe.decoder_steps if name == "decoder" else recipe.encoder_steps
+        inner = step if name == "decoder" else step - recipe.decoder_steps
         image = _crops(stocks, recipe, generator)
         for group in optimizers[name].param_groups:
             group["lr"] = recipe.rate * rate_factor_of(inner, 100, steps)

@@ -38,9 +38,8 @@ COLORLESS = ("gold", "lava", "rusted metal")
 def material_caption(name: str, color: str | None, scale: float, wear: float, rng: Random) -> str:
     """A caption that names the material, and its colour where it has one.
 
-    Args:
-        name: from `words.MATERIALS`. color: from `words.COLORS`, or None.
-        scale: more is finer; told only where it is far from 1. wear: 0 to 1; told only near the ends.
+    name: from `words.MATERIALS`. color: from `words.COLORS`, or None. scale: more is finer; told only where it is far
+    from 1. wear: 0 to 1; told only near the ends.
     """
     words = OTHER_WORDS.get(name, ())
     noun = rng.choice(words) if words and rng.random() < 0.35 else name

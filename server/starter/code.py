@@ -77,8 +77,7 @@ def fit(images: Tensor, channels: int, whiten: float) -> tuple[PatchCode, float]
     whiten: component i is divided by (its deviation) ** whiten: a compromise between a code whose noise is even in
     the picture (0) and one whose channels are alike to a network (1).
 
-    Returns:
-        The code, and the share of the variance that it keeps.
+    Gives the code, and the share of the variance that it keeps.
     """
     patches = torch.nn.functional.unfold(images, PATCH, stride=PATCH).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)
     mean = patches.mean(dim=0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 DEFAULT = Path(__file__).with_name("starter.toml")
 
@@ -92,11 +93,7 @@ class Config:
 
 
 def load(path: Path = DEFAULT) -> Config:
-    """Read a recipe.
-
-    Raises:
-        ValueError: an option is missing or unknown.
-    """
+    """Read a recipe. Raises ValueError where an option is missing or unknown."""
     raw = tomllib.loads(path.read_text())
     parts = {
         "pool": Pool, "code": Code, "autoencoder": Autoencoder, "text": Text, "unet": Unet,

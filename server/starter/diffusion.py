@@ -46,9 +46,8 @@ def train(
     Each step draws its random numbers from the seed and its own number alone, so that a training that was stopped
     and resumed is bit for bit the one that ran through (over the same pool, on the same machine).
 
-    Args:
-        restock: reads the pool; called at the start and after each checkpoint, as the pool may grow.
-        stop_after: stop, with a checkpoint, after this many steps in all.
+    restock: reads the pool; called at the start and after each checkpoint, as the pool may grow.
+    stop_after: stop, with a checkpoint, after this many steps in all.
     """
     recipe, device = options.diffusion, options.device
     networks = build(options, tokenizer).to(device)
@@ -101,7 +100,8 @@ def train(
             print(f"step {done}/{recipe.steps}  loss {recent:.4f}  {time.monotonic() - start:.0f} s", flush=True)
         if done % recipe.checkpoint == 0 or done == end:
             save_atomically(path, {
-                "step": done, "networks": networks.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
+                "step": done, "networks": networks.state_dict(), "average": average,
+                "optimizer": optimizer.state_dict(),
             })  # fmt: skip
             with (options.out / LOSSES).open("a") as file:
                 file.writelines(json.dumps(entry | {"loss": round(float(entry["loss"]), 5)}) + "\n" for entry in losses)

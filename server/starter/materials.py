@@ -48,15 +48,11 @@ def render(
 ) -> MaterialMaps:
     """Make one seamless picture for each name.
 
-    Args:
-        names: from `words.MATERIALS`.
-        size: pixels on each side; what is seen is the same at each size.
-        generator: lives on `device`; the same state gives the same pictures.
-        colors: from `words.COLORS`, None for the material's natural colours.
-        scale, wear: (b,); drawn at random where they are not given.
+    names: from `words.MATERIALS`. size: pixels on each side; what is seen is the same at each size. generator: lives
+    on `device`; the same state gives the same pictures. colors: from `words.COLORS`, None for the material's natural
+    colours. scale, wear: (b,); drawn at random where they are not given.
 
-    Raises:
-        KeyError: a name is in no list.
+    Raises KeyError where a name is in no list.
     """
     count = len(names)
     colors = colors if colors is not None else [None] * count

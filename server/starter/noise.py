@@ -32,10 +32,8 @@ class Cells:
 class Torus:
     """A batch of square tiles, coordinates u (right) and v (down) in [0, 1), that wrap at their edges.
 
-    Args:
-        count: how many pictures b.
-        size: pixels on each side.
-        generator: the source of every random number; it must live on `device`.
+    count: how many pictures b. size: pixels on each side. generator: the source of every random number; it must live
+    on `device`.
     """
 
     def __init__(self, count: int, size: int, generator: torch.Generator, device: torch.device | str) -> None:
@@ -52,25 +50,19 @@ class Torus:
         """(b, 1, 1) whole numbers from the range, times scale: how often something repeats in a tile."""
         return (self.uniform(low, high) * scale).round().clamp(min=least)
 
-    def noise(
-        self, frequency: Tensor | float, decay: float = 2.0, stretch: tuple[float, float] = (1.0, 1.0)
-    ) -> Tensor:
+    def noise(self, frequency: Tensor | float, decay: float = 2.0, stretch: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """(b, h, w) Gaussian noise, mean 0 and deviation 1, by filtering white noise in the frequency domain.
 
-        Args:
-            frequency: cycles in a tile above which the amplitude falls.
-            decay: how fast it falls: amplitude ~ (k / frequency) ** -decay.
-            stretch: how much longer the features are in x and in y.
+        frequency: cycles in a tile above which the amplitude falls. decay: how fast it falls: amplitude ~
+        (k / frequency) ** -decay. stretch: how much longer the features are in x and in y.
         """
         k = self._wavenumber(stretch)
         return self._filtered((1 + (k / frequency) ** 2) ** (-decay / 2) * (k > 0))
 
-    def band(
-        self, frequency: Tensor | float, width: float = 0.35, stretch: tuple[float, float] = (1.0, 1.0)
-    ) -> Tensor:
+    def band(self, frequency: Tensor | float, width: float = 0.35, stretch: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """(b, h, w) Gaussian noise of about one frequency: blobs of one size; mean 0 and deviation 1."""
         k = self._wavenumber(stretch)
-        return self._filtered(torch.exp(-((k.clamp(min=1e-3) / frequency).log() / width) ** 2) * (k > 0))
+        return self._filtered(torch.exp(-(((k.clamp(min=1e-3) / frequency).log() / width) ** 2)) * (k > 0))
 
     def grain(self) -> Tensor:
         """(b, h, w) white noise, one number for each pixel, deviation 1."""
@@ -86,11 +78,9 @@ class Torus:
     ) -> Cells:
         """Voronoi cells around one jittered point in each square of a columns × rows grid.
 
-        Args:
-            columns, rows: (b, 1, 1) whole numbers.
-            jitter: 0 leaves the points at the middle of their squares, 1 lets them go anywhere in it.
-            warp: two (b, h, w) offsets added to u and v.
-            shear: how far, in whole tiles a tile, the columns lean to the right on their way down.
+        columns, rows: (b, 1, 1) whole numbers. jitter: 0 leaves the points at the middle of their squares, 1 lets
+        them go anywhere in it. warp: two (b, h, w) offsets added to u and v. shear: how far, in whole tiles a tile,
+        the columns lean to the right on their way down.
         """
         u, v = self.u + shear * self.v, self.v
         if warp is not None:

@@ -24,7 +24,7 @@ from server.starter import materials
 from server.starter.captions import COLORLESS, material_caption
 from server.starter.people import people
 from server.starter.scenes import scenes
-from server.starter.words import COLORS, MATERIALS, SHAPES
+from server.starter.words import COLORS, MATERIALS
 
 SIZE = 256
 KINDS = ("materials", "scenes", "people")
@@ -53,7 +53,10 @@ class Chunk:
 
 
 def grow(folder: Path, kind: str, chunks: int, seed: int, device: str = "cpu") -> None:
-    """Make the chunks of this kind that are missing among the first `chunks`; each depends on its number and seed alone."""
+    """Make the chunks of this kind that are missing among the first `chunks`.
+
+    Each depends on its number and the seed alone.
+    """
     for number in range(chunks):
         place = folder / f"{kind}-{number:04d}"
         if place.exists():
@@ -80,7 +83,9 @@ def read(folder: Path, kind: str) -> list[Chunk]:
     return [_open(place, kind) for place in sorted(folder.glob(f"{kind}-*"))]
 
 
-def material_captions(names: list[str], colors: list[str | None], maps: materials.MaterialMaps, rng: Random) -> list[str]:
+def material_captions(
+    names: list[str], colors: list[str | None], maps: materials.MaterialMaps, rng: Random
+) -> list[str]:
     """One caption for each picture."""
     return [
         material_caption(name, color, scale, wear, rng)

@@ -64,8 +64,8 @@ def stock_up(folder: Path, tokenizer: CLIPTokenizer, device: torch.device | str)
 def draw(stock: Stock, count: int, size: int, control: str | None, generator: torch.Generator) -> Sample:
     """`count` random crops of size×size pixels; those of materials wrap around.
 
-    Args:
-        generator: a CPU generator, so that the same numbers are drawn on every device.
+    control: the name of a control image that is cut along, or None. generator: a CPU generator, so that the same
+    numbers are drawn on every device.
     """
     device = stock.image.device
     index = torch.randint(len(stock.image), (count,), generator=generator)

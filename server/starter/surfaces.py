@@ -144,7 +144,8 @@ def marble(g: Ground) -> Surface:
     veins = veins * smoothstep(-1.2, 0.8, t.noise(3))
     cloud = t.noise(2.5, 2.5)
     vein = mix(g.flat(0.34, 0.35, 0.38), contrast_of(g.base) * 0.8 + 0.08, torch.ones_like(veins) * 0.5)
-    color = mix(g.tone(0.16 * cloud + 0.05 * t.noise(20, 1.5) - 0.25 * g.wear * smoothstep(0.2, 1.5, cloud)), vein, veins * 0.85)
+    light = 0.16 * cloud + 0.05 * t.noise(20, 1.5) - 0.25 * g.wear * smoothstep(0.2, 1.5, cloud)
+    color = mix(g.tone(light), vein, veins * 0.85)
     return Surface(color, 0.5 - 0.15 * veins + 0.02 * cloud, 1.0, 0.35)
 
 
@@ -245,7 +246,8 @@ def soil(g: Ground) -> Surface:
     stone = t.cells(n, n, 1.0, (t.noise(20) * 0.006, t.noise(20) * 0.006))
     is_stone = (stone.random[..., 0] < 0.16 + 0.12 * g.wear).float() * smoothstep(0.33, 0.24, stone.nearest)
     color = g.tone(0.5 * lumps + 0.5 * crumbs)
-    color = mix(color, g.base * 0.5 + g.flat(0.3, 0.28, 0.25) * (0.8 + 0.5 * stone.random[..., 1].unsqueeze(1)), is_stone)
+    pebble = g.base * 0.5 + g.flat(0.3, 0.28, 0.25) * (0.8 + 0.5 * stone.random[..., 1].unsqueeze(1))
+    color = mix(color, pebble, is_stone)
     return Surface(color, unit_range(lumps * 0.6 + crumbs * 0.5) * 0.7 + 0.2 * is_stone, 13)
 
 
@@ -324,7 +326,8 @@ def plaster(g: Ground) -> Surface:
     stroke = torch.sin(TAU * (radius * 4.5 + cell.random[..., 1])) * smoothstep(0.0, 0.25, cell.border)
     fine = t.noise(70, 0.8)
     light = 0.12 * t.noise(3) + 0.18 * stroke + 0.05 * fine - 0.3 * g.wear * smoothstep(0.5, 1.5, t.noise(4))
-    return Surface(g.tone(light), 0.5 + 0.28 * stroke + 0.03 * fine + 0.25 * (cell.random[..., 2] - 0.5) * smoothstep(0.0, 0.3, cell.border), 6)
+    level = 0.25 * (cell.random[..., 2] - 0.5) * smoothstep(0.0, 0.3, cell.border)
+    return Surface(g.tone(light), 0.5 + 0.28 * stroke + 0.03 * fine + level, 6)
 
 
 def water(g: Ground) -> Surface:
@@ -422,7 +425,8 @@ def scales(g: Ground) -> Surface:
         number = numbers[picture, row.remainder(rows).long(), column.remainder(columns).long()]
         level = 0.3 + 0.55 * (dy + 0.2) / 0.8
         here = inside * smoothstep(0.0, 0.05, rim)
-        shade = 0.7 * (number - 0.5) + 0.9 * dy - 0.5 * smoothstep(0.1, 0.0, rim) - 0.5 * smoothstep(0.05, 0.0, dx.abs())
+        line = smoothstep(0.1, 0.0, rim) + smoothstep(0.05, 0.0, dx.abs())
+        shade = 0.7 * (number - 0.5) + 0.9 * dy - 0.5 * line
         light = torch.where(inside > 0, shade, light)
         height = torch.where(inside > 0, level * here, height)
     return Surface(g.tone(light + 0.05 * t.noise(30, 1) + 0.2 * g.wear * t.noise(5)), height, 8, 0.5)
@@ -445,7 +449,8 @@ def paper(g: Ground) -> Surface:
         n = t.whole(2.2 * factor, 3.2 * factor, g.scale)
         cell = t.cells(n, n, 1.0)
         slope = (cell.random[..., 0] - 0.5) * cell.x + (cell.random[..., 1] - 0.5) * cell.y
-        fold = fold + strength * (1.7 * slope * smoothstep(0.0, 0.25, cell.border) - 0.45 * smoothstep(0.3, 0.0, cell.border))
+        crease = smoothstep(0.3, 0.0, cell.border)
+        fold = fold + strength * (1.7 * slope * smoothstep(0.0, 0.25, cell.border) - 0.45 * crease)
     fibre = t.noise(90, 0.5)
     light = 0.05 * fibre - 0.2 * g.wear * smoothstep(0.2, 1.5, t.noise(3))
     return Surface(g.tone(light), unit_range(fold), 26)

@@ -31,7 +31,13 @@ def build_tokenizer(captions: Iterable[str], folder: Path, tokens: int) -> CLIPT
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trained.train_from_iterator(
         captions,
-        trainers.BpeTrainer(vocab_size=20_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False),
+        trainers.BpeTrainer(
+            vocab_size=20_000,
+            min_frequency=1,
+            initial_alphabet=alphabet,
+            end_of_word_suffix="</w>",
+            show_progress=False,
+        ),
     )
     merges = json.loads(trained.to_str())["model"]["merges"]
     # Every byte, alone and at a word's end, has a token: no text is unknown.
@@ -39,13 +45,14 @@ def build_tokenizer(captions: Iterable[str], folder: Path, tokens: int) -> CLIPT
     vocabulary.update(dict.fromkeys("".join(pair) for pair in merges))
     names = [*vocabulary, _START, _END]
     folder.mkdir(parents=True, exist_ok=True)
+    numbers = {name: number for number, name in enumerate(names)}
     tokenizer = CLIPTokenizer(
-        vocab={name: number for number, name in enumerate(names)},
+        vocab=numbers,
         merges=[tuple(pair) for pair in merges],
         model_max_length=tokens,
     )
     tokenizer.save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(names)}, ensure_ascii=False))
+    (folder / "vocab.json").write_text(json.dumps(numbers, ensure_ascii=False))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
     return tokenizer
 
@@ -80,11 +87,9 @@ def learn_names(
 ) -> list[float]:
     """Teach the encoder which material, colour and shape a caption names, so that the painter need not find it out.
 
-    Args:
-        tokens: (n, t). labels: (n, 3) material, colour, shape, -1 where not named.
+    tokens: (n, t). labels: (n, 3) material, colour, shape, -1 where not named.
 
-    Returns:
-        The share of right names over the last 50 steps: (material, colour, shape).
+    Gives the share of right names over the last 50 steps: (material, colour, shape).
     """
     device = tokens.device
     heads = torch.nn.ModuleList(
