@@ -57,7 +57,7 @@ def train(recipe: Recipe = config.DEFAULT) -> None:
 
 @app.command()
 def train_autoencoder(recipe: Recipe = config.DEFAULT) -> None:
-    """Train the first stage's decoder and encoder; may run beside `train`."""
+    """Train the first stage's decoder; may run beside `train`."""
     options = _options(recipe)
     tokenizer, code = prepare(options)
     autoencoder.train(options, code, stock_up(options.out / "pool", tokenizer, options.device))

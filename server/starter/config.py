@@ -31,8 +31,7 @@ class Autoencoder:
     batch: int
     crop: int
     noise: float
-    decoder_steps: int
-    encoder_steps: int
+    steps: int
     rate: float
 
 

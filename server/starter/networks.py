@@ -6,7 +6,8 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from server.starter import config
+from server.starter import config, linear_encoder
+from server.starter.code import PatchCode
 
 #: The control images that have a ControlNet, in the order of their training.
 CONTROLS = ("depth", "normal", "pose")
@@ -62,8 +63,8 @@ def build_controlnet(options: config.Config) -> ControlNetModel:
     return network
 
 
-def build_autoencoder(options: config.Config, factor: float) -> AutoencoderKL:
-    """The first stage; its latents are `code.PatchCode`'s codes."""
+def build_autoencoder(options: config.Config, code: PatchCode) -> AutoencoderKL:
+    """The first stage: its encoder computes the code exactly, by construction; its decoder is yet to be trained."""
     channels = options.autoencoder.channels
     network = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
@@ -73,14 +74,11 @@ def build_autoencoder(options: config.Config, factor: float) -> AutoencoderKL:
         latent_channels=options.code.channels,
         norm_num_groups=8,
         sample_size=256,
-        scaling_factor=factor,
+        scaling_factor=code.factor,
         mid_block_add_attention=False,
         force_upcast=False,
     )
-    # The code is exact: its variance is fixed at almost nothing, so that encoding is as good as deterministic.
-    with torch.no_grad():
-        network.quant_conv.weight[options.code.channels :] = 0
-        network.quant_conv.bias[options.code.channels :] = -20
+    linear_encoder.construct(network, code)
     return network
 
 

@@ -54,7 +54,7 @@ def tiny(out: Path) -> config.Config:
         unet=dataclasses.replace(options.unet, channels=[16, 32], heads=2),
         controlnet=config.Controlnet(embedding=[8, 8, 16, 16]),
         autoencoder=dataclasses.replace(
-            options.autoencoder, channels=[8, 8, 8, 8], batch=2, crop=32, decoder_steps=2, encoder_steps=2
+            options.autoencoder, channels=[8, 8, 16, 24], batch=2, crop=32, steps=2
         ),
         diffusion=dataclasses.replace(
             options.diffusion, steps=4, warmup=1, crop=32, batch=4, whole_batch=2, checkpoint=100, control_share=1.0
@@ -92,16 +92,37 @@ def test_a_training_that_was_stopped_and_resumed_is_bit_for_bit_the_one_that_ran
     assert len(losses[0]) == 4
 
 
-def test_the_autoencoder_resumes_too_and_leaves_its_variance_at_almost_nothing(
-    tmp_path: Path, stocks: dict[str, Stock], patch_code: code.PatchCode, pictures: torch.Tensor
+def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
+    tmp_path: Path, stocks: dict[str, Stock], patch_code: code.PatchCode
 ) -> None:
     options = tiny(tmp_path)
     autoencoder.train(options, patch_code, stocks)
-    autoencoder.train(options, patch_code, stocks)
-    assert len((tmp_path / autoencoder.LOSSES).read_text().splitlines()) == 4
+    longer = dataclasses.replace(options, autoencoder=dataclasses.replace(options.autoencoder, steps=30))
+    autoencoder.train(longer, patch_code, stocks)
+    losses = [json.loads(line) for line in (tmp_path / autoencoder.LOSSES).read_text().splitlines()]
+    assert [entry["step"] for entry in losses] == list(range(30))
+    assert sum(e["loss"] for e in losses[-5:]) < 0.8 * sum(e["loss"] for e in losses[:5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_encoder_is_the_code_in_half_precision_too(pictures: torch.Tensor, dtype: torch.dtype) -> None:
+    options = config.load()
+    fitted, _ = code.fit(pictures * 2 - 1, options.code.channels, options.code.whiten)
+    network = build_autoencoder(options, fitted).to(dtype).float()
+    image = torch.cat((pictures * 2 - 1, torch.ones(1, 3, SIZE, SIZE), -torch.ones(1, 3, SIZE, SIZE)))
     with torch.no_grad():
-        spread = autoencoder.trained(options, patch_code).encode(pictures[:1] * 2 - 1).latent_dist.std
-    assert spread.max() < 1e-4
+        found = network.encode(image).latent_dist
+    wanted = fitted.encode(image)
+    assert ((found.mean * fitted.factor - wanted).square().mean() / wanted.var()).item() < 1e-4
+    assert found.std.max() < 1e-4
+
+
+def test_an_encoder_too_narrow_for_the_code_is_refused(pictures: torch.Tensor) -> None:
+    options = config.load()
+    narrow = dataclasses.replace(options, autoencoder=dataclasses.replace(options.autoencoder, channels=[8, 8, 8, 8]))
+    fitted, _ = code.fit(pictures * 2 - 1, options.code.channels, 0.5)
+    with pytest.raises(ValueError, match="the third at least 12"):
+        build_autoencoder(narrow, fitted)
 
 
 def test_each_word_of_the_captions_is_one_token_and_any_other_text_is_spelled(tokenizer: CLIPTokenizer) -> None:
@@ -184,7 +205,7 @@ def test_the_plain_pipelines_load_and_run_what_is_exported(
 ) -> None:
     options = tiny(tmp_path)
     networks = diffusion.build(options, tokenizer)
-    size = export.export(networks, build_autoencoder(options, patch_code.factor), tokenizer, patch_code, tmp_path / "w")
+    size = export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
     assert size == sum(path.stat().st_size for path in (tmp_path / "w").rglob("*") if path.is_file())
     assert not list((tmp_path / "w").rglob("*.bin"))
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "w", torch_dtype=torch.float32)
