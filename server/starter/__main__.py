@@ -29,11 +29,16 @@ Recipe = Annotated[Path, typer.Option(help="the recipe")]
 def grow(recipe: Recipe = config.DEFAULT) -> None:
     """Make the pool's pictures: a little of each kind in turn."""
     options = _options(recipe)
+    large = options.pool.zoom * pool.SIZE
+    if large % 8 or large < pool.SIZE:
+        raise typer.BadParameter(
+            f"[pool] zoom is {options.pool.zoom}; 256 times it must be a multiple of 8 from 256 on"
+        )
     most = max(options.pool.materials, options.pool.scenes, options.pool.people)
     for number in range(1, most + 1):
         for kind in pool.KINDS:
             chunks = -(-getattr(options.pool, kind) * number // most)
-            pool.grow(options.out / "pool", kind, chunks, options.seed, options.device)
+            pool.grow(options.out / "pool", kind, chunks, options.seed, options.device, options.pool.zoom)
 
 
 @app.command()

@@ -16,6 +16,7 @@ class Pool:
     materials: int
     scenes: int
     people: int
+    zoom: float
 
 
 @dataclass(frozen=True)

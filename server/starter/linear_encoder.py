@@ -36,8 +36,8 @@ def construct(network: AutoencoderKL, code: PatchCode) -> None:
     signals = -(-latents // groups)
     if len(widths) != 4 or widths[2] < latents or widths[3] <= widths[2] or size < signals + 2:
         raise ValueError(
-            f"autoencoder channels are {widths} in {groups} groups for a code of {latents}; give four levels, the third "
-            f"at least {latents}, the fourth larger and at least {groups * (signals + 2)}"
+            f"autoencoder channels are {widths} in {groups} groups for a code of {latents}; give four levels, "
+            f"the third at least {latents}, the fourth larger and at least {groups * (signals + 2)}"
         )
     for block in [*encoder.down_blocks, encoder.mid_block]:
         for resnet in block.resnets:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from server.starter.noise import Torus
-from server.starter.surfaces import RECIPES, Ground
+from server.starter.surface import Ground
+from server.starter.surfaces import RECIPES
 from server.starter.words import COLORS, MATERIALS
 
 #: Where the light comes from: left, above, in front (x right, y up, z toward the viewer).

@@ -12,7 +12,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from server.starter import autoencoder, code, config, diffusion, export
+from server.starter import autoencoder, code, config, diffusion, export, pool
 from server.starter.materials import render
 from server.starter.networks import CONTROLS, build_autoencoder, noised, schedule_alphas
 from server.starter.stock import Stock, draw
@@ -53,9 +53,7 @@ def tiny(out: Path) -> config.Config:
         text=dataclasses.replace(options.text, width=32, layers=1, heads=2, tokens=16, steps=3, batch=4),
         unet=dataclasses.replace(options.unet, channels=[16, 32], heads=2),
         controlnet=config.Controlnet(embedding=[8, 8, 16, 16]),
-        autoencoder=dataclasses.replace(
-            options.autoencoder, channels=[8, 8, 16, 24], batch=2, crop=32, steps=2
-        ),
+        autoencoder=dataclasses.replace(options.autoencoder, channels=[8, 8, 16, 24], batch=2, crop=32, steps=2),
         diffusion=dataclasses.replace(
             options.diffusion, steps=4, warmup=1, crop=32, batch=4, whole_batch=2, checkpoint=100, control_share=1.0
         ),
@@ -192,6 +190,14 @@ def test_crops_of_materials_wrap_and_those_of_people_do_not(stocks: dict[str, St
         sample = draw(stock, 64, SIZE - 8, None, torch.Generator().manual_seed(0))
         falls = (sample.image.diff(dim=3) < 0).any()
         assert bool(falls) is wraps
+
+
+def test_an_enlarged_picture_still_wraps() -> None:
+    image = render(["snow"], SIZE, torch.Generator().manual_seed(0)).image
+    large = pool.enlarged(image, 1.5)
+    assert large.shape[-1] == SIZE * 3 // 2
+    rolled = pool.enlarged(image.roll((SIZE // 2, SIZE // 2), (2, 3)), 1.5)
+    torch.testing.assert_close(large.roll((SIZE * 3 // 4,) * 2, (2, 3)), rolled, atol=1e-5, rtol=0)
 
 
 def test_a_control_image_is_cut_where_its_picture_is(stocks: dict[str, Stock]) -> None:
