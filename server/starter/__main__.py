@@ -1,0 +1,147 @@
+"""`python -m server.starter`: grow the pool, train, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import torch
+import typer
+from PIL import Image
+from transformers import CLIPTokenizer
+
+from server.starter import autoencoder, config, curves, diffusion, materials, pool
+from server.starter import code as codes
+from server.starter import evaluate as evaluation
+from server.starter import export as exports
+from server.starter.captions import COLORLESS, material_caption
+from server.starter.stock import Stock, stock_up
+from server.starter.text import build_tokenizer
+from server.starter.words import COLORS, MATERIALS
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app.command()(evaluation.evaluate)
+Recipe = Annotated[Path, typer.Option(help="the recipe")]
+
+
+@app.command()
+def grow(recipe: Recipe = config.DEFAULT) -> None:
+    """Make the pool's pictures: a little of each kind in turn."""
+    options = _options(recipe)
+    large = options.pool.zoom * pool.SIZE
+    if large % 8 or large < pool.SIZE:
+        raise typer.BadParameter(
+            f"[pool] zoom is {options.pool.zoom}; 256 times it must be a multiple of 8 from 256 on"
+        )
+    most = max(options.pool.materials, options.pool.scenes, options.pool.people)
+    for number in range(1, most + 1):
+        for kind in pool.KINDS:
+            chunks = -(-getattr(options.pool, kind) * number // most)
+            pool.grow(options.out / "pool", kind, chunks, options.seed, options.device, options.pool.zoom)
+
+
+@app.command()
+def train(recipe: Recipe = config.DEFAULT) -> None:
+    """Train the denoiser, the text encoder and the ControlNets; goes on where it stopped."""
+    options = _options(recipe)
+    tokenizer, code = prepare(options)
+
+    folder = options.out / "pool"
+    seen: tuple[list[Path], dict[str, Stock]] = ([], {})
+
+    def restock() -> dict[str, Stock]:
+        nonlocal seen
+        chunks = pool.chunks(folder)
+        if chunks != seen[0]:
+            seen = (chunks, stock_up(folder, tokenizer, options.device))
+        return seen[1]
+
+    diffusion.train(options, tokenizer, code, restock)
+
+
+@app.command()
+def train_autoencoder(recipe: Recipe = config.DEFAULT) -> None:
+    """Train the first stage's decoder; may run beside `train`."""
+    options = _options(recipe)
+    tokenizer, code = prepare(options)
+    autoencoder.train(options, code, stock_up(options.out / "pool", tokenizer, options.device))
+
+
+@app.command()
+def export(
+    recipe: Recipe = config.DEFAULT,
+    folder: Annotated[Path, typer.Option(help="where the weights go")] = exports.WEIGHTS,
+) -> None:
+    """Write the averaged weights as fp16 for the plain diffusers pipelines, and the loss curves beside the docs."""
+    options = _options(recipe)
+    tokenizer, code = prepare(options)
+    step, networks = diffusion.averaged(options, tokenizer)
+    size = exports.export(networks, autoencoder.trained(options, code), tokenizer, code, folder)
+    print(f"step {step}: {size / 2**20:.1f} MiB in {folder}")
+
+
+@app.command()
+def losses(
+    recipe: Recipe = config.DEFAULT,
+    folder: Annotated[Path, typer.Option(help="where the pictures go")] = Path("docs/pictures"),
+) -> None:
+    """Draw the loss curves of both trainings."""
+    options = _options(recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    logs = {"diffusion": diffusion.LOSSES, "autoencoder": autoencoder.LOSSES}
+    for name, log in logs.items():
+        read = curves.read(options.out / log)
+        read = curves.diffusion_groups(read) if name == "diffusion" else read
+        curves.plot(read, f"{name}: loss over steps").save(folder / f"starter-losses-{name}.png")
+
+
+@app.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="the picture")] = Path("docs/pictures/starter-materials.png"),
+    seed: int = 0,
+) -> None:
+    """Draw every material that the model is taught, in its own colours."""
+    maps = materials.render(list(MATERIALS), 192, torch.Generator().manual_seed(seed))
+    rows = -(-len(MATERIALS) // 6)
+    canvas = torch.ones(rows * 6, 3, 192, 192)
+    canvas[: len(MATERIALS)] = maps.image
+    canvas = canvas.view(rows, 6, 3, 192, 192).permute(0, 3, 1, 4, 2).reshape(rows * 192, 6 * 192, 3)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((canvas * 255).byte().numpy()).save(out)
+
+
+def prepare(options: config.Config) -> tuple[CLIPTokenizer, codes.PatchCode]:
+    """The tokenizer and the latent code: made from the pool once, then read."""
+    words, code_path = options.out / "tokenizer", options.out / "code.safetensors"
+    chunks = {kind: pool.read(options.out / "pool", kind) for kind in pool.KINDS}
+    if not words.exists():
+        rng = Random(options.seed)
+        captions = [
+            material_caption(name, color if name not in COLORLESS else None, rng.uniform(0.5, 2), rng.random(), rng)
+            for name in MATERIALS for color in (None, *COLORS) for _ in range(20)
+        ]  # fmt: skip
+        groups = [group for parts in chunks.values() for part in parts for group in part.captions]
+        captions += [caption for group in groups for caption in group]
+        build_tokenizer(captions, words, options.text.tokens)
+    if not code_path.exists():
+        generator = torch.Generator().manual_seed(options.seed)
+        images = [torch.tensor(chunk.image) for parts in chunks.values() for chunk in parts[:6]]
+        pictures = torch.cat(images)
+        pictures = pictures[torch.randperm(len(pictures), generator=generator)[: options.code.pictures]]
+        code, kept = codes.fit(pictures.float() / 127.5 - 1, options.code.channels, options.code.whiten)
+        print(f"the code keeps {kept:.1%} of the variance; factor {code.factor:.4f}", flush=True)
+        code.save(code_path)
+    return CLIPTokenizer.from_pretrained(words), codes.load_code(code_path)
+
+
+def _options(recipe: Path) -> config.Config:
+    options = config.load(recipe)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,263 @@
+"""Trains the judge on the makers' pictures alone, in some minutes on a CPU: python -m server.starter.judge_training."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import torch
+import torch.nn.functional as F
+import typer
+from safetensors.torch import save_file
+from torch import Tensor
+
+from server.starter.judge import (
+    FIGURE_SIZE,
+    JOINTS,
+    WEIGHTS,
+    FigureJudge,
+    MaterialJudge,
+    limbs_in_place,
+    overlap,
+    places,
+)
+from server.starter.materials import render
+from server.starter.people import people
+from server.starter.scenes import scenes
+from server.starter.words import COLORS, MATERIALS, SHAPES
+
+Made = TypeVar("Made")
+#: Side of the tiles that materials are learned from, and of the crops that are looked at.
+TILE, CROP = 256, 128
+#: COCO-18's body keypoints seen in a mirror.
+_MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10]
+
+
+@dataclass
+class Swatches:
+    """Pictures of materials: image (n, 3, 256, 256) uint8, material and color (n,), color -1 where it is natural."""
+
+    image: Tensor
+    material: Tensor
+    color: Tensor
+
+
+@dataclass
+class Figures:
+    """Pictures of solids and people: image (n, 3, 128, 128) uint8, subject (n, 128, 128) bool, keypoints (n, 18, 3).
+
+    keypoints have visibility 0 throughout where there is no person.
+    """
+
+    image: Tensor
+    subject: Tensor
+    keypoints: Tensor
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="The file of the trained judge.")] = WEIGHTS,
+    cache: Annotated[Path, typer.Option(help="Pictures and finished parts, so that a stopped run goes on.")] = Path(
+        "out/starter/judge"
+    ),
+    seed: int = 11,
+    swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 70,
+    figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 700,
+    material_steps: int = 900,
+    figure_steps: int = 800,
+) -> None:
+    """Make the pictures, train both networks, measure them on fresh pictures, and save them."""
+    cache.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    accuracy: dict[str, float] = {}
+    state: dict[str, Tensor] = {}
+    for name, make in (
+        ("figures", lambda: _figures(cache, seed, figures, figure_steps)),
+        ("materials", lambda: _materials(cache, seed, swatches, material_steps)),
+    ):
+        done = cache / f"{name}.pt"
+        if not done.exists():
+            torch.save(make(), done)
+        part = torch.load(done)
+        accuracy |= part["accuracy"]
+        state |= {f"{name}.{key}": value.half().contiguous() for key, value in part["state"].items()}
+    save_file(state, out, {"accuracy": json.dumps(accuracy)})
+    print(f"judge on fresh pictures: {accuracy}", flush=True)
+
+
+# -- materials and colours
+
+
+def make_swatches(count: int, seed: int) -> Swatches:
+    """`count` pictures of each material, two of five in a colour of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    images, material, color = [], [], []
+    words = list(COLORS)
+    for _ in range(count):
+        picks = torch.randint(len(words), (len(MATERIALS),), generator=generator)
+        dyed = torch.rand(len(MATERIALS), generator=generator) < 0.5
+        named = [words[int(p)] if d else None for p, d in zip(picks, dyed, strict=True)]
+        images.append((render(MATERIALS, TILE, generator, "cpu", named).image * 255).to(torch.uint8))
+        material.append(torch.arange(len(MATERIALS)))
+        color.append(torch.where(dyed, picks, -1))
+    return Swatches(torch.cat(images), torch.cat(material), torch.cat(color))
+
+
+def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
+    data = _cached(cache / "swatches.pt", Swatches, lambda: make_swatches(count, seed))
+    net = MaterialJudge().train()
+    optimizer = torch.optim.AdamW(net.parameters(), 4e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps, pct_start=0.15)
+    generator = torch.Generator().manual_seed(seed + 1)
+    started = time.monotonic()
+    for step in range(steps):
+        pick = torch.randint(len(data.image), (32,), generator=generator)
+        image = _worn(_cropped(data.image[pick].float() / 255, generator), generator)
+        material, color = net(image)
+        loss = F.cross_entropy(material, data.material[pick], label_smoothing=0.05)
+        loss = loss + 0.5 * F.cross_entropy(color, data.color[pick], ignore_index=-1, label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 99:
+            print(f"materials {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
+    fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(min(8, count), seed + 1000))
+    return {"state": net.state_dict(), "accuracy": measure_materials(net.eval(), fresh)}
+
+
+@torch.no_grad()
+def measure_materials(net: MaterialJudge, data: Swatches) -> dict[str, float]:
+    """Top-1 accuracy of whole pictures, and of the colours that were named."""
+    guesses = [net(part.float() / 255) for part in data.image.split(16)]
+    material = torch.cat([m for m, _ in guesses]).argmax(1)
+    color = torch.cat([c for _, c in guesses]).argmax(1)
+    named = data.color >= 0
+    return {
+        "material": (material == data.material).float().mean().item(),
+        "color": (color == data.color)[named].float().mean().item(),
+    }
+
+
+def _cropped(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Crops that may lie across the tile's edges, one half of them mirrored."""
+    out = []
+    for picture in image:
+        dy, dx, flip = torch.randint(TILE, (3,), generator=generator).tolist()
+        crop = picture.roll((dy, dx), (1, 2))[:, :CROP, :CROP]
+        out.append(crop.flip(2) if flip % 2 else crop)
+    return torch.stack(out)
+
+
+def _worn(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (b, 3, h, w) a little blurred, noisy, darker or paler, as generated ones are."""
+    b = len(image)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return (low + (high - low) * torch.rand(b, generator=generator)).view(-1, 1, 1, 1)
+
+    small = F.interpolate(F.avg_pool2d(image, 2), scale_factor=2, mode="bilinear")
+    image = torch.lerp(image, small, (uniform(-0.8, 1.0)).clamp(min=0))
+    mean = image.mean((2, 3), keepdim=True)
+    image = (image - mean) * uniform(0.8, 1.15) + mean * uniform(0.92, 1.08)
+    noise = torch.randn(image.shape, generator=generator)
+    return (image + noise * uniform(-0.02, 0.05).clamp(min=0)).clamp(0, 1)
+
+
+# -- silhouettes and joints
+
+
+def make_figures(count: int, seed: int) -> Figures:
+    """`count` scenes (without terrains, which have no silhouette of their own) and `count` people."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    done = 0
+    while done < count:
+        batch = scenes(min(64, count - done), FIGURE_SIZE, generator, "cpu")
+        assert batch.subject is not None
+        keep = batch.shape != SHAPES.index("terrain")
+        nobody = torch.zeros(int(keep.sum()), 18, 3)
+        parts.append(Figures((batch.image[keep] * 255).to(torch.uint8), batch.subject[keep], nobody))
+        done += int(keep.sum())
+    for start in range(0, count, 64):
+        batch = people(min(64, count - start), FIGURE_SIZE, generator, "cpu")
+        assert batch.subject is not None
+        assert batch.keypoints is not None
+        parts.append(Figures((batch.image * 255).to(torch.uint8), batch.subject, batch.keypoints))
+    return Figures(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "subject", "keypoints")))
+
+
+def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
+    data = _cached(cache / "figures.pt", Figures, lambda: make_figures(count, seed + 2))
+    net = FigureJudge().train()
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, steps, pct_start=0.1)
+    generator = torch.Generator().manual_seed(seed + 3)
+    started = time.monotonic()
+    for step in range(steps):
+        pick = torch.randint(len(data.image), (24,), generator=generator)
+        image, subject, keypoints = data.image[pick].float() / 255, data.subject[pick], data.keypoints[pick, :JOINTS]
+        if step % 2:
+            image, subject = image.flip(3), subject.flip(2)
+            keypoints = keypoints[:, _MIRRORED].clone()
+            keypoints[..., 0] = FIGURE_SIZE - keypoints[..., 0]
+        if step % 4 == 0:
+            # Other colours than those that skins, skies and grounds have: outlines are what counts.
+            image = image[:, torch.randperm(3, generator=generator)]
+        mask, heat = net(_worn(image, generator))
+        loss = _mask_loss(mask, subject.float()) + 0.35 * _joint_loss(heat, keypoints)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 99:
+            print(f"figures {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
+    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
+    return {"state": net.state_dict(), "accuracy": measure_figures(net.eval(), fresh)}
+
+
+@torch.no_grad()
+def measure_figures(net: FigureJudge, data: Figures) -> dict[str, float]:
+    """Mean IoU of the silhouettes, and the part of the visible limbs that are found (within a tenth of the height)."""
+    found = [net(part.float() / 255) for part in data.image.split(16)]
+    iou = overlap(torch.cat([m for m, _ in found]) > 0, data.subject)
+    person = (data.keypoints[..., 2] > 0).any(1)
+    joints = places(torch.cat([h for _, h in found])[person])
+    good, counts = limbs_in_place(joints, data.keypoints[person], FIGURE_SIZE)
+    return {
+        "silhouette": iou[~person].mean().item(),
+        "person silhouette": iou[person].mean().item(),
+        "limbs": good[counts].float().mean().item(),
+    }
+
+
+def _mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy and Dice: small silhouettes count as much as big ones."""
+    probability = logits.sigmoid()
+    both, sizes = (probability * target).sum((1, 2)), (probability + target).sum((1, 2))
+    return F.binary_cross_entropy_with_logits(logits, target) + (1 - (2 * both + 1) / (sizes + 1)).mean()
+
+
+def _joint_loss(heat: Tensor, keypoints: Tensor) -> Tensor:
+    """Each joint's heat map is a choice among its pixels; hidden joints are guesses and weigh less."""
+    side = heat.shape[-1]
+    cell = (keypoints[..., :2] / FIGURE_SIZE * side).floor().long().clamp(0, side - 1)
+    target = cell[..., 1] * side + cell[..., 0]
+    weight = torch.tensor([0.0, 0.3, 1.0])[keypoints[..., 2].long()]
+    losses = F.cross_entropy(heat.flatten(2).transpose(1, 2), target, reduction="none")
+    return (losses * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _cached(path: Path, kind: Callable[..., Made], make: Callable[[], Made]) -> Made:
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        torch.save(vars(make()), partial)
+        partial.rename(path)
+    return kind(**torch.load(path))
+
+
+if __name__ == "__main__":
+    typer.run(train)

@@ -1,0 +1,237 @@
+"""A training resumes exactly, its words survive the tokenizer, and what it exports is loaded by the plain pipelines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from PIL import Image
+from transformers import CLIPTokenizer
+
+from server.starter import autoencoder, code, config, diffusion, export, pool
+from server.starter.materials import render
+from server.starter.networks import CONTROLS, build_autoencoder, noised, schedule_alphas
+from server.starter.stock import Stock, draw
+from server.starter.text import build_tokenizer, tokens_of
+
+CAPTIONS = ["red brick wall texture", "a photo of moss", "seamless texture of old blue brick"]
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    return build_tokenizer(CAPTIONS, tmp_path_factory.mktemp("words"), 16)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    return render(["brick", "moss"] * 3, SIZE, torch.Generator().manual_seed(0)).image
+
+
+@pytest.fixture(scope="module")
+def stocks(tokenizer: CLIPTokenizer, pictures: torch.Tensor) -> dict[str, Stock]:
+    image = (pictures * 255).byte()
+    tokens = tokens_of(tokenizer, ["red brick", "moss"] * 3).unsqueeze(1)
+    labels = torch.tensor([[0, 0, -1], [22, -1, -1]] * 3)
+    controls = {name: image[:, :1] if name == "depth" else image for name in CONTROLS}
+    return {
+        "materials": Stock(True, image, tokens, labels, {}),
+        "people": Stock(False, image, tokens, labels, controls),
+    }
+
+
+def tiny(out: Path) -> config.Config:
+    options = config.load()
+    return dataclasses.replace(
+        options,
+        out=out,
+        code=dataclasses.replace(options.code, channels=4),
+        text=dataclasses.replace(options.text, width=32, layers=1, heads=2, tokens=16, steps=3, batch=4),
+        unet=dataclasses.replace(options.unet, channels=[16, 32], heads=2),
+        controlnet=config.Controlnet(embedding=[8, 8, 16, 16]),
+        autoencoder=dataclasses.replace(options.autoencoder, channels=[8, 8, 16, 24], batch=2, crop=32, steps=2),
+        diffusion=dataclasses.replace(
+            options.diffusion, steps=4, warmup=1, crop=32, batch=4, whole_batch=2, checkpoint=100, control_share=1.0
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def patch_code(pictures: torch.Tensor) -> code.PatchCode:
+    return code.fit(pictures * 2 - 1, 4, 0.5)[0]
+
+
+def test_a_training_that_was_stopped_and_resumed_is_bit_for_bit_the_one_that_ran_through(
+    tmp_path: Path, tokenizer: CLIPTokenizer, stocks: dict[str, Stock], patch_code: code.PatchCode
+) -> None:
+    through, resumed = tiny(tmp_path / "through"), tiny(tmp_path / "resumed")
+    for options in (through, resumed):
+        options.out.mkdir()
+    diffusion.train(through, tokenizer, patch_code, lambda: stocks)
+    diffusion.train(resumed, tokenizer, patch_code, lambda: stocks, stop_after=2)
+    diffusion.train(resumed, tokenizer, patch_code, lambda: stocks)
+    first, second = (
+        torch.load(options.out / diffusion.CHECKPOINT, weights_only=True) for options in (through, resumed)
+    )
+    assert first["step"] == second["step"] == 4
+    for name, value in first["networks"].items():
+        assert torch.equal(value, second["networks"][name]), name
+    for one, other in zip(first["average"], second["average"], strict=True):
+        assert torch.equal(one, other)
+    losses = [
+        [json.loads(line)["loss"] for line in (options.out / diffusion.LOSSES).read_text().splitlines()]
+        for options in (through, resumed)
+    ]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 4
+
+
+def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
+    tmp_path: Path, stocks: dict[str, Stock], patch_code: code.PatchCode
+) -> None:
+    options = tiny(tmp_path)
+    autoencoder.train(options, patch_code, stocks)
+    longer = dataclasses.replace(options, autoencoder=dataclasses.replace(options.autoencoder, steps=30))
+    autoencoder.train(longer, patch_code, stocks)
+    losses = [json.loads(line) for line in (tmp_path / autoencoder.LOSSES).read_text().splitlines()]
+    assert [entry["step"] for entry in losses] == list(range(30))
+    assert sum(e["loss"] for e in losses[-5:]) < 0.8 * sum(e["loss"] for e in losses[:5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_encoder_is_the_code_in_half_precision_too(pictures: torch.Tensor, dtype: torch.dtype) -> None:
+    options = config.load()
+    fitted, _ = code.fit(pictures * 2 - 1, options.code.channels, options.code.whiten)
+    network = build_autoencoder(options, fitted).to(dtype).float()
+    image = torch.cat((pictures * 2 - 1, torch.ones(1, 3, SIZE, SIZE), -torch.ones(1, 3, SIZE, SIZE)))
+    with torch.no_grad():
+        found = network.encode(image).latent_dist
+    wanted = fitted.encode(image)
+    assert ((found.mean * fitted.factor - wanted).square().mean() / wanted.var()).item() < 1e-4
+    assert found.std.max() < 1e-4
+
+
+def test_an_encoder_too_narrow_for_the_code_is_refused(pictures: torch.Tensor) -> None:
+    options = config.load()
+    narrow = dataclasses.replace(options, autoencoder=dataclasses.replace(options.autoencoder, channels=[8, 8, 8, 8]))
+    fitted, _ = code.fit(pictures * 2 - 1, options.code.channels, 0.5)
+    with pytest.raises(ValueError, match="the third at least 12"):
+        build_autoencoder(narrow, fitted)
+
+
+def test_each_word_of_the_captions_is_one_token_and_any_other_text_is_spelled(tokenizer: CLIPTokenizer) -> None:
+    for word in {word for caption in CAPTIONS for word in caption.split()}:
+        assert len(tokenizer.tokenize(word)) == 1
+    text = "brick, zwölf & 42 xylophones"
+    ids = tokenizer(text).input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.unk_token_id not in ids[1:-1]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "brick , zwölf & 4 2 xylophones"
+
+
+def test_the_plain_tokenizer_loads_what_was_saved_from_either_set_of_files(
+    tokenizer: CLIPTokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    build_tokenizer(CAPTIONS, tmp_path / "classic", 16)
+    (tmp_path / "classic" / "tokenizer.json").unlink()
+    for folder in (tmp_path, tmp_path / "classic"):
+        loaded = CLIPTokenizer.from_pretrained(folder)
+        assert loaded("a red, blue moss! quux").input_ids == tokenizer("a red, blue moss! quux").input_ids
+        assert loaded.model_max_length == 16
+
+
+def test_the_code_loses_what_it_says_and_no_more(pictures: torch.Tensor) -> None:
+    image = pictures * 2 - 1
+    errors = []
+    for channels in (4, 12, 192):
+        fitted, kept = code.fit(image, channels, 0.5)
+        latents = fitted.encode(image)
+        assert latents.shape == (len(image), channels, SIZE // 8, SIZE // 8)
+        patches = torch.nn.functional.unfold(image, 8, stride=8)
+        spread = (patches - patches.mean(dim=(0, 2), keepdim=True)).square().mean()
+        error = (fitted.decode(latents) - image).square().mean()
+        assert float(error / spread) == pytest.approx(1 - kept, abs=2e-3)
+        errors.append(float(error))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-6
+
+
+def test_the_preview_of_a_latent_is_the_mean_colour_of_its_patch(pictures: torch.Tensor) -> None:
+    fitted, _ = code.fit(pictures * 2 - 1, 192, 0.5)
+    factors, bias = fitted.rgb_factors()
+    preview = torch.einsum("bchw,cr->brhw", fitted.encode(pictures * 2 - 1), factors) + bias.view(3, 1, 1)
+    torch.testing.assert_close(preview, torch.nn.functional.avg_pool2d(pictures * 2 - 1, 8), atol=1e-3, rtol=0)
+
+
+def test_a_code_is_read_as_it_was_saved(patch_code: code.PatchCode, tmp_path: Path, pictures: torch.Tensor) -> None:
+    patch_code.save(tmp_path / "code.safetensors")
+    assert torch.equal(code.load_code(tmp_path / "code.safetensors").encode(pictures), patch_code.encode(pictures))
+
+
+def test_at_the_last_time_step_nothing_of_the_picture_is_left() -> None:
+    alphas = schedule_alphas()
+    clean, noise = torch.rand(2, 1, 2, 2) + 1, torch.randn(2, 1, 2, 2)
+    noisy, wanted = noised(clean, noise, torch.tensor([999, 0]), alphas)
+    torch.testing.assert_close(noisy[0], noise[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(wanted[0], -clean[0], atol=1e-4, rtol=0)
+    assert (noisy[1] - clean[1]).abs().max() < 0.15
+
+
+def test_crops_of_materials_wrap_and_those_of_people_do_not(stocks: dict[str, Stock]) -> None:
+    ramp = torch.arange(SIZE, dtype=torch.uint8).expand(1, 3, SIZE, SIZE).contiguous()
+    for wraps in (True, False):
+        stock = dataclasses.replace(stocks["people"], wraps=wraps, image=ramp, tokens=stocks["people"].tokens[:1])
+        sample = draw(stock, 64, SIZE - 8, None, torch.Generator().manual_seed(0))
+        falls = (sample.image.diff(dim=3) < 0).any()
+        assert bool(falls) is wraps
+
+
+def test_an_enlarged_picture_still_wraps() -> None:
+    image = render(["snow"], SIZE, torch.Generator().manual_seed(0)).image
+    large = pool.enlarged(image, 1.5)
+    assert large.shape[-1] == SIZE * 3 // 2
+    rolled = pool.enlarged(image.roll((SIZE // 2, SIZE // 2), (2, 3)), 1.5)
+    torch.testing.assert_close(large.roll((SIZE * 3 // 4,) * 2, (2, 3)), rolled, atol=1e-5, rtol=0)
+
+
+def test_a_control_image_is_cut_where_its_picture_is(stocks: dict[str, Stock]) -> None:
+    sample = draw(stocks["people"], 8, 32, "normal", torch.Generator().manual_seed(0))
+    assert sample.control is not None
+    torch.testing.assert_close(sample.control[1] * 2 - 1, sample.image)
+
+
+def test_the_plain_pipelines_load_and_run_what_is_exported(
+    tmp_path: Path, tokenizer: CLIPTokenizer, patch_code: code.PatchCode
+) -> None:
+    options = tiny(tmp_path)
+    networks = diffusion.build(options, tokenizer)
+    size = export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
+    assert size == sum(path.stat().st_size for path in (tmp_path / "w").rglob("*") if path.is_file())
+    assert not list((tmp_path / "w").rglob("*.bin"))
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "w", torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe("red brick", num_inference_steps=2, height=SIZE, width=SIZE).images[0].size == (SIZE, SIZE)
+    preview = json.loads((tmp_path / "w" / export.PREVIEW).read_text())
+    assert len(preview["latent_rgb_factors"]) == pipe.unet.config.in_channels
+    for folder in export.FOLDERS.values():
+        network = ControlNetModel.from_pretrained(tmp_path / "w" / folder)
+        steered = StableDiffusionControlNetPipeline(**pipe.components, controlnet=network)
+        steered.set_progress_bar_config(disable=True)
+        hint = Image.new("RGB", (SIZE, SIZE), "white")
+        assert steered("moss", hint, num_inference_steps=2, height=SIZE, width=SIZE).images[0].size == (SIZE, SIZE)
+
+
+def test_a_recipe_with_a_missing_or_unknown_option_is_refused(tmp_path: Path) -> None:
+    text = config.DEFAULT.read_text()
+    (tmp_path / "missing.toml").write_text(text.replace("warmup = ", "# warmup = "))
+    with pytest.raises(ValueError, match=r"\[diffusion\] lacks warmup"):
+        config.load(tmp_path / "missing.toml")
+    (tmp_path / "unknown.toml").write_text(text + "\nmagic = 1\n")
+    with pytest.raises(ValueError, match="unknown options magic"):
+        config.load(tmp_path / "unknown.toml")
