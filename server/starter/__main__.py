@@ -32,7 +32,7 @@ def grow(recipe: Recipe = config.DEFAULT) -> None:
     large = options.pool.zoom * pool.SIZE
     if large % 8 or large < pool.SIZE:
         raise typer.BadParameter(
-            f"[pool] zoom is {options.pool.zoom}; 256 times it must be a multiple of 8 from 256 on"
+            f"[pool] zoom is {options.pool.zoom}; 256 times it must be 256 or more, a multiple of 8"
         )
     most = max(options.pool.materials, options.pool.scenes, options.pool.people)
     for number in range(1, most + 1):

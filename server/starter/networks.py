@@ -22,6 +22,7 @@ SCHEDULE = {
     "prediction_type": "v_prediction",
     "timestep_spacing": "trailing",
     "rescale_betas_zero_snr": True,
+    "steps_offset": 1,
 }
 
 

@@ -99,7 +99,7 @@ def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
     autoencoder.train(longer, patch_code, stocks)
     losses = [json.loads(line) for line in (tmp_path / autoencoder.LOSSES).read_text().splitlines()]
     assert [entry["step"] for entry in losses] == list(range(30))
-    assert sum(e["loss"] for e in losses[-5:]) < 0.8 * sum(e["loss"] for e in losses[:5])
+    assert sum(e["loss"] for e in losses[-5:]) < 0.9 * sum(e["loss"] for e in losses[:5])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
