@@ -32,7 +32,7 @@ from server.starter.words import COLORS, MATERIALS, SHAPES
 
 Made = TypeVar("Made")
 #: Side of the tiles that materials are learned from, and of the crops that are looked at.
-TILE, CROP = 256, 128
+TILE, CROP = 256, 96
 #: COCO-18's body keypoints seen in a mirror.
 _MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10]
 
@@ -78,7 +78,7 @@ def train(
         ("figures", lambda: _figures(cache, seed, figures, figure_steps)),
         ("materials", lambda: _materials(cache, seed, swatches, material_steps)),
     ):
-        done = cache / f"{name}.pt"
+        done = cache / f"{name}-net.pt"
         if not done.exists():
             torch.save(make(), done)
         part = torch.load(done)
@@ -123,7 +123,7 @@ def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, obje
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 100 == 99:
+        if step % 50 == 49:
             print(f"materials {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
     fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(min(8, count), seed + 1000))
     return {"state": net.state_dict(), "accuracy": measure_materials(net.eval(), fresh)}
@@ -198,7 +198,7 @@ def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object
     generator = torch.Generator().manual_seed(seed + 3)
     started = time.monotonic()
     for step in range(steps):
-        pick = torch.randint(len(data.image), (24,), generator=generator)
+        pick = torch.randint(len(data.image), (16,), generator=generator)
         image, subject, keypoints = data.image[pick].float() / 255, data.subject[pick], data.keypoints[pick, :JOINTS]
         if step % 2:
             image, subject = image.flip(3), subject.flip(2)
@@ -213,7 +213,7 @@ def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 100 == 99:
+        if step % 50 == 49:
             print(f"figures {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
     fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
     return {"state": net.state_dict(), "accuracy": measure_figures(net.eval(), fresh)}
