@@ -31,6 +31,8 @@ from server.starter.words import COLORS, MATERIALS, SHAPES
 
 Made = TypeVar("Made")
 Net = TypeVar("Net", bound=nn.Module)
+#: The loss of a network on what a generator draws, at a step.
+LossOf = Callable[[nn.Module, torch.Generator, int], Tensor]
 #: Side of the tiles that materials are learned from, and of the crops that are looked at.
 TILE, CROP = 256, 96
 #: COCO-18's body keypoints seen in a mirror.
@@ -68,6 +70,7 @@ def train(
     figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 700,
     material_steps: int = 700,
     figure_steps: int = 800,
+    joint_steps: int = 1200,
 ) -> None:
     """Make the pictures, train both networks, measure them on fresh pictures, and save them."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def train(
     accuracy: dict[str, float] = {}
     state: dict[str, Tensor] = {}
     for name, make in (
-        ("figures", lambda: _figures(cache, seed, figures, figure_steps)),
+        ("figures", lambda: _figures(cache, seed, figures, (figure_steps, joint_steps))),
         ("materials", lambda: _materials(cache, seed, swatches, material_steps)),
     ):
         done = cache / f"{name}-net.pt"
@@ -182,11 +185,25 @@ def make_figures(count: int, seed: int) -> Figures:
     return Figures(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "subject", "keypoints")))
 
 
-def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
+def _figures(cache: Path, seed: int, count: int, steps: tuple[int, int]) -> dict[str, object]:
+    """First the silhouettes, then the joints, which take longer, on as many new pictures again."""
     data = _cached(cache / "figures.pt", Figures, lambda: make_figures(count, seed + 2))
+    first = _figure_loss(data, people_share=0.5, joint_weight=0.35)
+    net = _fit("figures", cache, FigureJudge(), first, 5e-3, steps[0], seed + 3)
+    more = _cached(cache / "more-figures.pt", Figures, lambda: make_figures(count, seed + 4))
+    data = Figures(*(torch.cat([a, b]) for a, b in zip(vars(data).values(), vars(more).values(), strict=True)))
+    second = _figure_loss(data, people_share=0.7, joint_weight=1.0)
+    net = _fit("joints", cache, net, second, 4e-3, steps[1], seed + 5)
+    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
+    return {"state": net.state_dict(), "accuracy": measure_figures(net, fresh)}
+
+
+def _figure_loss(data: Figures, people_share: float, joint_weight: float) -> LossOf:
+    person = (data.keypoints[..., 2] > 0).any(1)
+    weight = torch.where(person, people_share / person.sum(), (1 - people_share) / (~person).sum())
 
     def loss_of(net: nn.Module, generator: torch.Generator, step: int) -> Tensor:
-        pick = torch.randint(len(data.image), (16,), generator=generator)
+        pick = torch.multinomial(weight, 16, replacement=True, generator=generator)
         image, subject, keypoints = data.image[pick].float() / 255, data.subject[pick], data.keypoints[pick, :JOINTS]
         if step % 2:
             image, subject = image.flip(3), subject.flip(2)
@@ -196,11 +213,9 @@ def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object
             # Other colours than those that skins, skies and grounds have: outlines are what counts.
             image = image[:, torch.randperm(3, generator=generator)]
         mask, heat = net(_worn(image, generator))
-        return _mask_loss(mask, subject.float()) + 0.35 * _joint_loss(heat, keypoints)
+        return _mask_loss(mask, subject.float()) + joint_weight * _joint_loss(heat, keypoints)
 
-    net = _fit("figures", cache, FigureJudge(), loss_of, 5e-3, steps, seed + 3)
-    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
-    return {"state": net.state_dict(), "accuracy": measure_figures(net, fresh)}
+    return loss_of
 
 
 @torch.no_grad()
@@ -236,8 +251,7 @@ def _joint_loss(heat: Tensor, keypoints: Tensor) -> Tensor:
 
 
 def _fit(
-    name: str, cache: Path, net: Net, loss_of: Callable[[Net, torch.Generator, int], Tensor], rate: float, steps: int,
-    seed: int,
+    name: str, cache: Path, net: Net, loss_of: LossOf, rate: float, steps: int, seed: int
 ) -> Net:  # fmt: skip
     """The network after `steps` of AdamW, one cycle of the rate up to `rate`; goes on where a stopped run was."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02)
