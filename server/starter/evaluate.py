@@ -65,7 +65,8 @@ def evaluate(
     if threads:
         torch.set_num_threads(threads)
     judge = Judge.load()
-    pipelines = Pipelines(weights, device, steps, guidance if guidance is not None else own_guidance(weights))
+    scale = guidance if guidance is not None else own_guidance(weights)
+    pipelines = Pipelines(weights, device, steps, scale, keep=out / "pictures")
     parts = _parts(pipelines, judge, out, size, seed, each, figures, textures)
     wanted = [name for name in only.split(",") if name] or list(parts)
     for name in wanted:
@@ -132,7 +133,7 @@ def _parts(
 
     def times() -> list[Measure]:
         start = time.perf_counter()
-        pipelines.paint(["red brick wall"], [seed], 256)
+        pipelines.paint_now(["red brick wall"], [seed], 256)
         spent = time.perf_counter() - start
         threads = f"{torch.get_num_threads()} threads"
         return [

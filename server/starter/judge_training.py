@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from server.starter.judge import (
     FIGURE_SIZE,
@@ -31,8 +30,11 @@ from server.starter.scenes import scenes
 from server.starter.words import COLORS, MATERIALS, SHAPES
 
 Made = TypeVar("Made")
+Net = TypeVar("Net", bound=nn.Module)
+#: The loss of a network on what a generator draws, at a step.
+LossOf = Callable[[nn.Module, torch.Generator, int], Tensor]
 #: Side of the tiles that materials are learned from, and of the crops that are looked at.
-TILE, CROP = 256, 128
+TILE, CROP = 256, 96
 #: COCO-18's body keypoints seen in a mirror.
 _MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10]
 
@@ -66,8 +68,9 @@ def train(
     seed: int = 11,
     swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 70,
     figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 700,
-    material_steps: int = 900,
+    material_steps: int = 700,
     figure_steps: int = 800,
+    joint_steps: int = 1200,
 ) -> None:
     """Make the pictures, train both networks, measure them on fresh pictures, and save them."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -75,10 +78,10 @@ def train(
     accuracy: dict[str, float] = {}
     state: dict[str, Tensor] = {}
     for name, make in (
-        ("figures", lambda: _figures(cache, seed, figures, figure_steps)),
+        ("figures", lambda: _figures(cache, seed, figures, (figure_steps, joint_steps))),
         ("materials", lambda: _materials(cache, seed, swatches, material_steps)),
     ):
-        done = cache / f"{name}.pt"
+        done = cache / f"{name}-net.pt"
         if not done.exists():
             torch.save(make(), done)
         part = torch.load(done)
@@ -108,25 +111,17 @@ def make_swatches(count: int, seed: int) -> Swatches:
 
 def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
     data = _cached(cache / "swatches.pt", Swatches, lambda: make_swatches(count, seed))
-    net = MaterialJudge().train()
-    optimizer = torch.optim.AdamW(net.parameters(), 4e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps, pct_start=0.15)
-    generator = torch.Generator().manual_seed(seed + 1)
-    started = time.monotonic()
-    for step in range(steps):
+
+    def loss_of(net: nn.Module, generator: torch.Generator, _: int) -> Tensor:
         pick = torch.randint(len(data.image), (32,), generator=generator)
         image = _worn(_cropped(data.image[pick].float() / 255, generator), generator)
         material, color = net(image)
         loss = F.cross_entropy(material, data.material[pick], label_smoothing=0.05)
-        loss = loss + 0.5 * F.cross_entropy(color, data.color[pick], ignore_index=-1, label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 99:
-            print(f"materials {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
+        return loss + 0.5 * F.cross_entropy(color, data.color[pick], ignore_index=-1, label_smoothing=0.05)
+
+    net = _fit("materials", cache, MaterialJudge(), loss_of, 4e-3, steps, seed + 1)
     fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(min(8, count), seed + 1000))
-    return {"state": net.state_dict(), "accuracy": measure_materials(net.eval(), fresh)}
+    return {"state": net.state_dict(), "accuracy": measure_materials(net, fresh)}
 
 
 @torch.no_grad()
@@ -190,15 +185,25 @@ def make_figures(count: int, seed: int) -> Figures:
     return Figures(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "subject", "keypoints")))
 
 
-def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
+def _figures(cache: Path, seed: int, count: int, steps: tuple[int, int]) -> dict[str, object]:
+    """First the silhouettes, then the joints, which take longer, on as many new pictures again."""
     data = _cached(cache / "figures.pt", Figures, lambda: make_figures(count, seed + 2))
-    net = FigureJudge().train()
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, steps, pct_start=0.1)
-    generator = torch.Generator().manual_seed(seed + 3)
-    started = time.monotonic()
-    for step in range(steps):
-        pick = torch.randint(len(data.image), (24,), generator=generator)
+    first = _figure_loss(data, people_share=0.5, joint_weight=0.35)
+    net = _fit("figures", cache, FigureJudge(), first, 5e-3, steps[0], seed + 3)
+    more = _cached(cache / "more-figures.pt", Figures, lambda: make_figures(count, seed + 4))
+    data = Figures(*(torch.cat([a, b]) for a, b in zip(vars(data).values(), vars(more).values(), strict=True)))
+    second = _figure_loss(data, people_share=0.7, joint_weight=1.0)
+    net = _fit("joints", cache, net, second, 4e-3, steps[1], seed + 5)
+    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
+    return {"state": net.state_dict(), "accuracy": measure_figures(net, fresh)}
+
+
+def _figure_loss(data: Figures, people_share: float, joint_weight: float) -> LossOf:
+    person = (data.keypoints[..., 2] > 0).any(1)
+    weight = torch.where(person, people_share / person.sum(), (1 - people_share) / (~person).sum())
+
+    def loss_of(net: nn.Module, generator: torch.Generator, step: int) -> Tensor:
+        pick = torch.multinomial(weight, 16, replacement=True, generator=generator)
         image, subject, keypoints = data.image[pick].float() / 255, data.subject[pick], data.keypoints[pick, :JOINTS]
         if step % 2:
             image, subject = image.flip(3), subject.flip(2)
@@ -208,15 +213,9 @@ def _figures(cache: Path, seed: int, count: int, steps: int) -> dict[str, object
             # Other colours than those that skins, skies and grounds have: outlines are what counts.
             image = image[:, torch.randperm(3, generator=generator)]
         mask, heat = net(_worn(image, generator))
-        loss = _mask_loss(mask, subject.float()) + 0.35 * _joint_loss(heat, keypoints)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 99:
-            print(f"figures {step + 1} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
-    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
-    return {"state": net.state_dict(), "accuracy": measure_figures(net.eval(), fresh)}
+        return _mask_loss(mask, subject.float()) + joint_weight * _joint_loss(heat, keypoints)
+
+    return loss_of
 
 
 @torch.no_grad()
@@ -249,6 +248,37 @@ def _joint_loss(heat: Tensor, keypoints: Tensor) -> Tensor:
     weight = torch.tensor([0.0, 0.3, 1.0])[keypoints[..., 2].long()]
     losses = F.cross_entropy(heat.flatten(2).transpose(1, 2), target, reduction="none")
     return (losses * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _fit(
+    name: str, cache: Path, net: Net, loss_of: LossOf, rate: float, steps: int, seed: int
+) -> Net:  # fmt: skip
+    """The network after `steps` of AdamW, one cycle of the rate up to `rate`; goes on where a stopped run was."""
+    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.12)
+    generator = torch.Generator().manual_seed(seed)
+    parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
+    kept, first = cache / f"{name}-part.pt", 0
+    if kept.exists():
+        found = torch.load(kept)
+        for key, part in parts.items():
+            part.load_state_dict(found[key])
+        generator.set_state(found["generator"])
+        first = found["step"]
+    net.train()
+    for step in range(first, steps):
+        loss = loss_of(net, generator, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 49:
+            print(f"{name} {step + 1} loss {loss.item():.3f}", flush=True)
+            state = {key: part.state_dict() for key, part in parts.items()}
+            partial = kept.with_suffix(".partial")
+            torch.save(state | {"generator": generator.get_state(), "step": step + 1}, partial)
+            partial.rename(kept)
+    return net.eval()
 
 
 def _cached(path: Path, kind: Callable[..., Made], make: Callable[[], Made]) -> Made:

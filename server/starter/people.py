@@ -112,6 +112,7 @@ def keypoints_of(stage: Stage, joints: Tensor, depth: Tensor) -> Tensor:
 def _figure(rng: Random) -> Figure:
     action = rng.choice(list(ACTIONS))
     pose = ACTIONS[action](rng)
+    # Of a person's plan only the surroundings are described as a scene's are.
     plan = Plan(SceneFacts("", None, None))
     set_surroundings(plan, rng, outdoors=0.55, floating=not pose.seated)
     # From the front mostly; a few from the side, fewer from behind.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionPipeline,
 )
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from server.engine.seamless import wrapping
@@ -32,11 +34,19 @@ class Pipelines:
     how many are painted at a time changes nothing but the time.
     """
 
-    def __init__(self, weights: Path, device: str, steps: int, guidance_scale: float, at_once: int = 8) -> None:
-        """weights: a folder in Stable Diffusion's layout, its ControlNets inside as controlnet-depth and so on."""
+    def __init__(
+        self, weights: Path, device: str, steps: int, guidance_scale: float, at_once: int = 8, keep: Path | None = None
+    ) -> None:
+        """weights: a folder in Stable Diffusion's layout, its ControlNets inside as controlnet-depth and so on.
+
+        keep: a folder for what was painted. What lies there is not painted again: a stopped evaluation goes on, and
+        a better judge needs no new pictures.
+        """
         if not (weights / "model_index.json").exists():
             raise FileNotFoundError(f"weights is {weights}, which has no model_index.json; give an exported model")
         self.device, self.steps, self.guidance_scale, self.at_once = device, steps, guidance_scale, at_once
+        self._keep = keep
+        self._model = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(weights.rglob("*.safetensors"))]
         dtype = torch.float32 if device == "cpu" else torch.float16
         start = time.perf_counter()
         self.text = StableDiffusionPipeline.from_pretrained(weights, dtype=dtype, safety_checker=None).to(device)
@@ -58,17 +68,30 @@ class Pipelines:
         self, prompts: Sequence[str], seeds: Sequence[int], size: int, wrap: tuple[bool, bool] = (False, False)
     ) -> Tensor:
         """Pictures of prompts; wrap: the axes x and y along which they shall tile."""
-        around = wrapping([self.text.unet, self.text.vae], *wrap) if any(wrap) else nullcontext()
-        with around:
+        return self._kept(lambda: self.paint_now(prompts, seeds, size, wrap), "paint", prompts, seeds, size, wrap)
+
+    def paint_now(
+        self, prompts: Sequence[str], seeds: Sequence[int], size: int, wrap: tuple[bool, bool] = (False, False)
+    ) -> Tensor:
+        """`paint`, though the same may have been painted before."""
+        with wrapping([self.text.unet, self.text.vae], *wrap) if any(wrap) else nullcontext():
             return self._batched(self.text, prompts, seeds, width=size, height=size)
 
     def follow(self, kind: str, prompts: Sequence[str], seeds: Sequence[int], controls: Tensor) -> Tensor:
         """Pictures of prompts that follow control images (n, 3, h, w) of a kind of `CONTROLS`."""
-        return self._batched(self.controlled[kind], prompts, seeds, image=controls)
+
+        def make() -> Tensor:
+            return self._batched(self.controlled[kind], prompts, seeds, image=controls)
+
+        return self._kept(make, kind, prompts, seeds, controls)
 
     def repaint(self, prompts: Sequence[str], seeds: Sequence[int], images: Tensor, strength: float) -> Tensor:
         """Image to image."""
-        return self._batched(self.image, prompts, seeds, image=images, strength=strength)
+
+        def make() -> Tensor:
+            return self._batched(self.image, prompts, seeds, image=images, strength=strength)
+
+        return self._kept(make, "repaint", prompts, seeds, images, strength)
 
     def fill(self, prompts: Sequence[str], seeds: Sequence[int], images: Tensor, masks: Tensor) -> Tensor:
         """Inpainting of masks (n, 1, h, w), 1 where to paint; elsewhere not one pixel changes.
@@ -76,6 +99,10 @@ class Pipelines:
         The latents outside of the mask are set back to the picture's, noised to the step, after each step: the
         inpainting pipelines of diffusers do the same, but for 4 latent channels alone.
         """
+        painted = self._kept(lambda: self._fill(prompts, seeds, images, masks), "fill", prompts, seeds, images, masks)
+        return torch.where(masks > 0, painted, images)
+
+    def _fill(self, prompts: Sequence[str], seeds: Sequence[int], images: Tensor, masks: Tensor) -> Tensor:
         noise_of = torch.stack([self._noise_like(images[0], seed) for seed in seeds])
         latents = self._encode(images)
         latent_masks = F.interpolate(masks, latents.shape[-2:], mode="area").gt(0).to(latents)
@@ -99,7 +126,22 @@ class Pipelines:
                     self.image, prompts[part], seeds[part], image=images[part], strength=1.0, callback_on_step_end=keep
                 )
             )
-        return torch.where(masks > 0, torch.cat(painted), images)
+        return torch.cat(painted)
+
+    def _kept(self, make: Callable[[], Tensor], *conditions: object) -> Tensor:
+        """What `make` paints, or what it painted before under the same conditions with the same model."""
+        if self._keep is None:
+            return make()
+        digest = sha256(repr((self._model, self.steps, self.guidance_scale)).encode())
+        for condition in conditions:
+            digest.update(condition.numpy().tobytes() if isinstance(condition, Tensor) else repr(condition).encode())
+        path = self._keep / f"{digest.hexdigest()[:24]}.safetensors"
+        if not path.exists():
+            self._keep.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            save_file({"image": (make() * 255).round().to(torch.uint8).contiguous()}, partial)
+            partial.rename(path)
+        return load_file(path)["image"].float() / 255
 
     def _noise_like(self, image: Tensor, seed: int) -> Tensor:
         side = [s // self.image.vae_scale_factor for s in image.shape[-2:]]

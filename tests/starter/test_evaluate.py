@@ -92,6 +92,20 @@ def test_inpainting_keeps_every_pixel_outside_of_its_mask(pipelines: Pipelines) 
     assert (painted - images).abs()[~outside].mean() > 0.02
 
 
+def test_what_was_painted_is_kept_for_the_same_model_and_conditions_alone(weights: Path, tmp_path: Path) -> None:
+    first, again = (Pipelines(weights, "cpu", 2, 2.0, keep=tmp_path) for _ in range(2))
+    picture = first.paint(["brick"], [1], 64)
+
+    def fail(*_: object, **__: object) -> torch.Tensor:
+        raise AssertionError("painted again")
+
+    again._batched = fail  # type: ignore[method-assign]
+    assert torch.equal(again.paint(["brick"], [1], 64), picture)
+    for other in ((["sand"], [1], 64), (["brick"], [2], 64), (["brick"], [1], 72), (["brick"], [1], 64, (True, True))):
+        with pytest.raises(AssertionError, match="painted again"):
+            again.paint(*other)  # type: ignore[arg-type]
+
+
 def test_how_many_are_painted_at_a_time_changes_no_picture(weights: Path, pipelines: Pipelines) -> None:
     prompts, seeds = ["brick", "sand", "ice"], [3, 4, 5]
     together = pipelines.paint(prompts, seeds, 64)

@@ -50,12 +50,12 @@ def test_a_missing_judge_names_the_command_that_trains_it(tmp_path: Path) -> Non
 
 
 def test_training_goes_on_from_what_is_done(tmp_path: Path) -> None:
-    sizes = {"swatches": 1, "figures": 4, "material_steps": 2, "figure_steps": 2}
+    sizes = {"swatches": 1, "figures": 4, "material_steps": 2, "figure_steps": 2, "joint_steps": 2}
     train(tmp_path / "judge.safetensors", tmp_path, **sizes)
-    (tmp_path / "figures.pt").unlink()
-    before = (tmp_path / "materials.pt").stat().st_mtime_ns
+    (tmp_path / "figures-net.pt").unlink()
+    before = (tmp_path / "materials-net.pt").stat().st_mtime_ns
     train(tmp_path / "judge.safetensors", tmp_path, **sizes)
-    assert (tmp_path / "materials.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "materials-net.pt").stat().st_mtime_ns == before
     loaded = Judge.load(tmp_path / "judge.safetensors")
     assert set(loaded.accuracy) >= {"material", "limbs"}
 
