@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.jobs import Control, Generate
 from server import pictures, watching
 from server.engine.catalog import Catalog
+from server.engine.errors import EngineError
 from server.temporary import TemporaryServer
 
 SIZE = 256
@@ -67,19 +67,12 @@ class _Show:
 def run(console: Console, out: Path, folders: Sequence[Path]) -> int:
     """Paint, write pictures and the sheet under `out`, and print what was done. Returns the exit code."""
     began = time.perf_counter()
-    models = list(folders)
-    noise = not Catalog(models).models()
-    if noise:
-        models = [_random_models(out)]
-        console.print(
-            "[yellow]There are no weights yet: a tiny model with random weights paints, and its pictures are noise.[/]"
-        )
-    with TemporaryServer(models) as server:
+    with TemporaryServer(folders) as server:
         console.print(f"A server listens (started in {time.perf_counter() - began:.1f} s).")
         try:
             with BridgeClient("brushwire demo", runtime=server.runtime) as client:
                 show = _Show(client, console)
-                _paint_all(show)
+                _paint_all(show, by_depth=_has_depth_controlnet(folders))
         except BridgeError:
             console.print(server.log_tail(), markup=False)
             raise
@@ -88,7 +81,7 @@ def run(console: Console, out: Path, folders: Sequence[Path]) -> int:
         for row, entries in show.rows
         for title, picture in entries
     ]
-    sheet = pictures.write(contact_sheet(show.rows, noise=noise), out, "contact-sheet")
+    sheet = pictures.write(contact_sheet(show.rows), out, "contact-sheet")
     table = Table("part", "seconds")
     for name, seconds in [*show.times.items(), ("all, with the server's start and stop", time.perf_counter() - began)]:
         table.add_row(name, f"{seconds:.1f}")
@@ -99,7 +92,7 @@ def run(console: Console, out: Path, folders: Sequence[Path]) -> int:
     return 0
 
 
-def _paint_all(show: _Show) -> None:
+def _paint_all(show: _Show, *, by_depth: bool) -> None:
     with show.part("first picture, with the loading of the model"):
         first = show.paint(PROMPTS[0], Generate(PROMPTS[0], seed=1, steps=STEPS))
     with show.part("text to picture"):
@@ -123,12 +116,25 @@ def _paint_all(show: _Show) -> None:
     with show.part("seamless"):
         _, tile = show.paint("seamless tiles", Generate("blue tiles", seamless="both", seed=4, steps=STEPS))
         shifted = np.roll(tile, (SIZE // 2, SIZE // 2), (0, 1))
+    show.rows.append(("Pictures", [("before", picture), *repainted, painted, ("seamless, shifted by half", shifted)]))
+    if not by_depth:
+        show.notes.append("No ControlNet for depth is here: nothing was painted by depth.")
+        return
     with show.part("by depth"):
         depth = _spheres()
-        control = Control("depth", Blob.of(depth))
-        by_depth = show.paint("spheres by depth", Generate("grey marble", controls=[control], seed=5, steps=STEPS))
-    show.rows.append(("Pictures", [("before", picture), *repainted, painted]))
-    show.rows[-1][1].extend([("seamless, shifted by half", shifted), ("depth", _shown(depth)), by_depth])
+        job = Generate("grey marble", controls=[Control("depth", Blob.of(depth))], seed=5, steps=STEPS)
+        followed = show.paint("spheres by depth", job)
+    show.rows[-1][1].extend([("depth", _shown(depth)), followed])
+
+
+def _has_depth_controlnet(folders: Sequence[Path]) -> bool:
+    """Whether the checkpoint that will paint has a ControlNet for depth."""
+    catalog = Catalog(folders)
+    try:
+        catalog.controlnet("depth", catalog.default())
+    except EngineError:
+        return False
+    return True
 
 
 def _spheres() -> NDArray[np.float32]:
@@ -148,13 +154,13 @@ def _shown(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def contact_sheet(
-    rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]], *, noise: bool = False
+    rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]],
 ) -> NDArray[np.uint8]:
     """All pictures in rows under their titles, as (h, w, 3) uint8."""
     margin, caption = 16, 26
     columns = max(len(entries) for _, entries in rows)
     width = margin + columns * (SIZE + margin)
-    height = margin + len(rows) * (SIZE + caption + margin) + (caption if noise else 0)
+    height = margin + len(rows) * (SIZE + caption + margin)
     sheet = Image.new("RGB", (width, height), (28, 29, 32))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for row, (_, entries) in enumerate(rows):
@@ -163,20 +169,4 @@ def contact_sheet(
             tile = Image.fromarray(np.ascontiguousarray(picture)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
             sheet.paste(tile, (left, top))
             draw.text((left, top + SIZE + 5), title, (222, 222, 218), font)
-    if noise:
-        text = "Painted by a tiny model with random weights: the way works, the pictures are noise."
-        draw.text((margin, height - caption - 2), text, (240, 190, 90), font)
     return np.asarray(sheet)
-
-
-def _random_models(out: Path) -> Path:
-    """A folder with a tiny checkpoint and ControlNet that are built for the tests."""
-    folder = out / ".random-models"
-    if not folder.exists():
-        # They are a part of the source tree, not of the package.
-        sys.path.insert(0, str(Path(__file__).parent.parent))
-        from tests import tiny_models
-
-        tiny_models.sd(folder / "sd", seed=0)
-        tiny_models.controlnet(folder / "sd", folder / "sd-controlnet-depth", seed=1)
-    return folder

@@ -1,0 +1,53 @@
+"""The weights that ship: plain diffusers loads them, and they paint the colour that a prompt names."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from server.engine.catalog import STARTER, Catalog
+from server.starter.words import COLORS
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    found = StableDiffusionPipeline.from_pretrained(STARTER, torch_dtype=torch.float32, safety_checker=None)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def nearest_color(picture: np.ndarray) -> str:
+    """The colour word whose hue lies nearest to the picture's mean colour, lightness left aside."""
+    mean = picture.reshape(-1, 3).mean(axis=0) / 255
+    directions = {name: _chroma(np.array(rgb)) for name, rgb in COLORS.items() if np.ptp(rgb) > 0.3}
+    return max(directions, key=lambda name: float(directions[name] @ _chroma(mean)))
+
+
+def _chroma(rgb: np.ndarray) -> np.ndarray:
+    centred = rgb - rgb.mean()
+    return centred / np.linalg.norm(centred)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "allowed"),
+    [
+        ("red brick wall", {"red"}),
+        ("blue tiles", {"blue"}),
+        ("green moss", {"green"}),
+        ("gold", {"yellow", "orange"}),
+        ("purple fabric", {"purple"}),
+    ],
+)
+def test_the_colour_that_is_named_is_painted(pipeline, prompt, allowed):
+    generator = torch.Generator().manual_seed(11)
+    picture = pipeline(prompt, num_inference_steps=STEPS, guidance_scale=3.0, generator=generator, output_type="np")
+    assert nearest_color(np.asarray(picture.images[0]) * 255) in allowed
+
+
+def test_it_is_the_default_model_and_small_enough_to_ship():
+    catalog = Catalog([])
+    assert catalog.default().starter
+    assert catalog.default().native_size == 256
+    assert sum(file.stat().st_size for file in STARTER.rglob("*") if file.is_file()) < 64 << 20
