@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -73,7 +74,8 @@ def evaluate(
         if name not in parts:
             raise typer.BadParameter(f"only names {name!r}; choose from {', '.join(parts)}")
     out.mkdir(parents=True, exist_ok=True)
-    console, found = Console(), []
+    # A file or a pipe has no width of its own, and eighty columns would cut the names.
+    console, found = Console(width=None if sys.stdout.isatty() else 170), []
     for name in wanted:
         start = time.perf_counter()
         found += parts[name]()

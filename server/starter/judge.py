@@ -41,7 +41,7 @@ class MaterialJudge(nn.Module):
         for i, width in enumerate(widths):
             kernel = 5 if i == 0 else 3
             conv = nn.Conv2d(before, width, kernel, 2, kernel // 2)
-            self.stages.append(nn.Sequential(conv, nn.GroupNorm(4, width), nn.SiLU()))
+            self.stages.append(nn.Sequential(conv, nn.BatchNorm2d(width), nn.SiLU()))
             before = width
         self.material = nn.Sequential(nn.Dropout(0.1), nn.Linear(2 * sum(widths), len(MATERIALS)))
         self.color = nn.Linear(2 * sum(widths) + 6, len(COLORS))

@@ -34,7 +34,7 @@ Net = TypeVar("Net", bound=nn.Module)
 #: The loss of a network on what a generator draws, at a step.
 LossOf = Callable[[nn.Module, torch.Generator, int], Tensor]
 #: Side of the tiles that materials are learned from, and of the crops that are looked at.
-TILE, CROP = 256, 96
+TILE, CROP = 256, 128
 #: COCO-18's body keypoints seen in a mirror.
 _MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10]
 
@@ -119,7 +119,7 @@ def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, obje
         loss = F.cross_entropy(material, data.material[pick], label_smoothing=0.05)
         return loss + 0.5 * F.cross_entropy(color, data.color[pick], ignore_index=-1, label_smoothing=0.05)
 
-    net = _fit("materials", cache, MaterialJudge(), loss_of, 4e-3, steps, seed + 1)
+    net = _fit("materials", cache, MaterialJudge(), loss_of, 8e-3, steps, seed + 1)
     fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(min(8, count), seed + 1000))
     return {"state": net.state_dict(), "accuracy": measure_materials(net, fresh)}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
+from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient
 from bridge_protocol.jobs import Generate
 from server.engine.catalog import STARTER, Catalog
@@ -45,5 +47,35 @@ def rows() -> Iterator[Row]:
         same = bool((served() == direct(4.0)).all())  # warms both, too
         ours, theirs = in_turns(served, lambda: direct(4.0), rounds=ROUNDS, warm_up=1)
     what = f"Generate, {SIZE}², {STEPS} steps, previews on, through the server"
+    yield from stall_rows()
     yield at_most(what, ours, theirs, "the diffusers pipeline itself", 1.03)
     yield Row("… and its pixels against the pipeline's", float(same), 1.0, "equal", "= 1", same, "")
+
+
+def stall_rows() -> Iterator[Row]:
+    """How long the server's loop keeps a second client waiting while it loads a model, paints and takes in pictures."""
+    with (
+        TemporaryServer([]) as server,
+        BridgeClient("painter", runtime=server.runtime) as painter,
+        BridgeClient("b", runtime=server.runtime) as other,
+    ):
+        idle = _pings(other, lambda: False, count=200)
+        job = painter.submit(Generate(PROMPT, width=SIZE, height=SIZE, steps=STEPS, seed=5))
+        loading = _pings(other, lambda: job.done)
+        picture = Blob.of(np.random.default_rng(0).integers(0, 255, (2048, 2048, 4), np.uint8), color="srgb")
+        job = painter.submit(Generate(PROMPT, image=picture, denoising_strength=0.0))
+        taking = _pings(other, lambda: job.done)
+    what = "p99 of an event's round trip while "
+    yield Row(what + "a model loads and paints", loading, idle, "the same, idle", "< 20 ms", loading < 20)
+    yield Row(what + "a 2048² picture comes and goes", taking, idle, "the same, idle", "< 20 ms", taking < 20)
+
+
+def _pings(client: BridgeClient, done: Callable[[], bool], count: int = 100_000) -> float:
+    """The 99th percentile in ms of a second client's round trips until `done`."""
+    times = []
+    while len(times) < count and not done():
+        start = time.perf_counter()
+        client.ping()
+        times.append((time.perf_counter() - start) * 1e3)
+        time.sleep(0.002)
+    return float(np.percentile(times, 99))
