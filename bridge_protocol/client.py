@@ -135,7 +135,7 @@ class BridgeClient:
         blobs = blob_refs(job)
         if not all(isinstance(blob, Blob) for blob in blobs):
             raise ValueError("a job's arrays must be given whole (Blob.of), not by reference")
-        submit = check(m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect))  # type: ignore[arg-type]
+        submit = check(m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect))  # type: ignore[arg-type]  # `check` refuses other texts
         try:
             encode(submit)
         except ProtocolError as error:  # in the caller's thread, where it is heard
@@ -162,7 +162,7 @@ class BridgeClient:
 
     def query(self, what: str, timeout: float = 30.0) -> Any:
         """One of the server's lists (see messages.Query). Raises InvalidValue, BridgeError or TimeoutError."""
-        return self._ask(check(m.Query(0, what)), timeout)  # type: ignore[arg-type]
+        return self._ask(check(m.Query(0, what)), timeout)  # type: ignore[arg-type]  # `check` refuses other texts
 
     def ping(self, timeout: float = 30.0) -> None:
         """Wait for a Pong. Raises BridgeError or TimeoutError."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Union
+from typing import ClassVar, Literal
 
 from . import messages as m
 from .blobs import Blob, BlobRef
@@ -62,10 +62,10 @@ class MapFile:
     file: str
 
 
-Event = Union[  # noqa: UP007 - Python 3.10
-    Connected, m.Accepted, m.Progress, PreviewPixels, Finished, m.Failed, m.Cancelled, Refused,
-    m.Answer, m.Pong, m.Error, m.LaneReady, m.Release, Arrived, MapFile,
-]  # fmt: skip
+Event = (
+    Connected | m.Accepted | m.Progress | PreviewPixels | Finished | m.Failed | m.Cancelled | Refused
+    | m.Answer | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
+)  # fmt: skip
 
 
 @dataclass

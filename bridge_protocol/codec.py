@@ -116,7 +116,7 @@ def _unpack(data: memoryview) -> dict[str, Any]:
             max_map_len=256,
             max_ext_len=0,
         )
-    except Exception as error:  # noqa: BLE001 - msgpack raises ValueError, its own and UnicodeDecodeError, by version
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ProtocolError("bad_frame", f"A header is not msgpack ({type(error).__name__}).") from None
     if not isinstance(header, dict):
         raise ProtocolError("bad_frame", "A header is not a map.")

@@ -12,13 +12,13 @@ import inspect
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 from .blobs import Blob, BlobRef
 from .records import InvalidValue, check, decode, encode, field_types, param
 
 #: Arrays may be given whole or by reference; on the wire they always travel by reference.
-Array = Union[Blob, BlobRef]  # noqa: UP007 - resolved at run time on Python 3.10 too
+Array = Blob | BlobRef
 
 ControlKind = Literal[
     "depth", "normal", "pose", "canny", "softedge", "lineart", "scribble", "segmentation", "mlsd", "tile"
@@ -108,7 +108,6 @@ class Generate:
             )
 
 
-Job = Union[Generate]  # noqa: UP007 - the later kinds join here
 KINDS: dict[str, type[Any]] = {"Generate": Generate}
 
 Priority = Literal["live", "interactive", "batch"]

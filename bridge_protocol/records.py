@@ -15,11 +15,14 @@ import numbers
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blobs import Blob, BlobRef, InvalidBlob, shown
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 #: Whole numbers beyond this are not exact in JavaScript, and no field has a use for them.
 MAX_INTEGER = 2**53 - 1
@@ -97,8 +100,8 @@ def decode(cls: type[T], data: object, path: str = "") -> T:
     if not isinstance(data, dict):
         raise InvalidValue(path or cls.__name__, data, "a map of fields")
     values = {}
-    hints = field_types(cls)  # type: ignore[arg-type]  # classes are hashable
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every record is a dataclass
+    hints = field_types(cls)
+    for field in dataclasses.fields(cls):
         name = f"{path}.{field.name}" if path else field.name
         if field.name in data:
             values[field.name] = _decode_value(hints[field.name], data[field.name], name, field.metadata)
@@ -112,7 +115,7 @@ def decode(cls: type[T], data: object, path: str = "") -> T:
 
 def check(record: T) -> T:
     """The same record with every field checked (and numbers brought to their field's type). Raises InvalidValue."""
-    return decode(type(record), {f.name: getattr(record, f.name) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+    return decode(type(record), {f.name: getattr(record, f.name) for f in dataclasses.fields(record)})
 
 
 @functools.cache
@@ -183,7 +186,7 @@ def _decode_value(hint: Any, value: Any, name: str, metadata: typing.Mapping[str
     if hint in (Blob, BlobRef):
         return _decode_blob(value, name)
     if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):  # type: ignore[arg-type]
+        if isinstance(value, hint):  # type: ignore[arg-type]  # a class, as `is_dataclass` has told
             return check(value)
         return decode(typing.cast("type[Any]", hint), value, name)
     return _decode_scalar(hint, value, name, metadata)

@@ -20,15 +20,14 @@ The order that makes nothing lost and nothing double:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Union
 
 from . import messages as m
 from .blobs import DIGEST_SIZE, Blob, BlobRef, blob_digest, part_count
 from .codec import ProtocolError, decode, encode
 from .transfer import Incoming, Outgoing, SendQueue
 
-JobEvent = Union[m.Accepted, m.Progress, m.Preview, m.Result, m.Failed, m.Cancelled]  # noqa: UP007 - Python 3.10
-End = Union[m.Result, m.Failed, m.Cancelled]  # noqa: UP007
+JobEvent = m.Accepted | m.Progress | m.Preview | m.Result | m.Failed | m.Cancelled
+End = m.Result | m.Failed | m.Cancelled
 
 
 @dataclass(frozen=True)

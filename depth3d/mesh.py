@@ -89,7 +89,7 @@ class Mesh:
             name: None if value is None else value[used]
             for name, value in (("uvs", self.uvs), ("normals", self.normals), ("colours", self.colours))
         }
-        return replace(self, vertices=self.vertices[used], faces=number[self.faces], **kept)  # type: ignore[arg-type]
+        return replace(self, vertices=self.vertices[used], faces=number[self.faces], **kept)  # type: ignore[arg-type]  # fields by name
 
 
 def corner_mesh(depth: ArrayLike, camera: Camera, *, cut_ratio: float = CUT_RATIO) -> Mesh:
@@ -192,7 +192,7 @@ def merged(meshes: list[Mesh]) -> Mesh:
         np.concatenate([mesh.faces + np.uint32(o) for mesh, o in zip(meshes, offsets, strict=True)]),
         together("uvs"),
         together("normals"),
-        together("colours"),  # type: ignore[arg-type]
+        together("colours"),  # type: ignore[arg-type]  # uint8 where it is given
         up=meshes[0].up,
     )
 
