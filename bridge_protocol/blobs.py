@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-DType = Literal["uint8", "uint16", "float16", "float32"]
+DType = Literal["uint8", "uint16", "uint32", "float16", "float32"]
 #: ``srgb`` and ``linear`` are colour (RGB primaries of sRGB); ``data`` is depth, normals, masks, files.
 ColorSpace = Literal["srgb", "linear", "data"]
 
-ITEM_SIZE: dict[str, int] = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}
+ITEM_SIZE: dict[str, int] = {"uint8": 1, "uint16": 2, "uint32": 4, "float16": 2, "float32": 4}
 TILE = 256
 RUN = TILE * TILE
 DIGEST_SIZE = 32
@@ -36,6 +36,7 @@ MAX_SIDE = 1 << 15
 #: struct format characters of buffers → our names. Native order is little-endian on every machine that we run on.
 _FORMATS: dict[str, DType] = {
     "B": "uint8", "<B": "uint8", "?": "uint8", "H": "uint16", "<H": "uint16",
+    "I": "uint32", "<I": "uint32",
     "e": "float16", "<e": "float16", "f": "float32", "<f": "float32",
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -52,8 +53,11 @@ def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[
     return np.frombuffer(buffer, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
+#: Which module carries out which kind of job. Each is imported with its first job: a worker starts without all of them.
+_MODULES = {"Generate": "generate"}
+
+
 def verb(kind: str) -> Verb:
     """What carries out jobs of that kind. Raises KeyError."""
-    from server.verbs import generate
-
-    return {"Generate": generate.run}[kind]
+    run: Verb = importlib.import_module(f"server.verbs.{_MODULES[kind]}").run
+    return run

@@ -15,6 +15,10 @@ from server.verbs import Arrays, Made, Painter, Yield
 
 #: COCO-18.
 KEYPOINTS = 18
+#: What the engine does not know yet: asking for it is refused, not passed over.
+TO_COME = (
+    "vae", "clip_skip", "variation_seed", "variation_strength", "image_prompts", "regions", "hires_scale",
+)  # fmt: skip
 
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
@@ -36,6 +40,9 @@ def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress
 
 def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
     """The job in the engine's terms. Raises InvalidValue."""
+    for name in TO_COME:
+        if getattr(job, name) != getattr(Generate(), name):
+            raise InvalidValue(name, getattr(job, name), "left out", "This server does not know it yet.")
     image = None if job.image is None else _picture(_ref(job.image), arrays)
     mask = None if job.mask is None else _mask(arrays[_ref(job.mask).digest], image)
     for name, asked in (("width", job.width), ("height", job.height)):

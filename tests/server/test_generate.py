@@ -44,7 +44,7 @@ def test_a_new_field_of_the_job_cannot_be_forgotten():
     known = {
         "prompt", "negative_prompt", "image", "mask", "mask_grow", "mask_feather", "mask_padding", "controls", "width",
         "height", "seed", "steps", "guidance_scale", "sampler", "denoising_strength", "batch", "seamless", "loras",
-        "model", "preview_every", "preview_size",
+        "model", "preview_every", "preview_size", "hires_strength", "hires_upscaler", *generate.TO_COME,
     }  # fmt: skip
     assert set(Generate.__dataclass_fields__) == known, "hand the field to the engine, then name it here"
 
