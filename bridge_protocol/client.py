@@ -29,6 +29,7 @@ from websockets.typing import Subprotocol
 
 from . import discovery, launch
 from . import messages as m
+from .answers import Answered
 from .blobs import Blob, BlobRef, InvalidBlob, verify
 from .client_session import ClientSession, Connected, Event, Finished, MapFile, PreviewPixels, Refused
 from .codec import MAX_FRAME, ProtocolError, encode
@@ -330,10 +331,10 @@ class BridgeClient:
             elif isinstance(event, m.Release):
                 if self._folder is not None:
                     self._folder.released(event.file)
-            elif isinstance(event, (m.Answer, m.Pong)):
+            elif isinstance(event, (Answered, m.Pong)):
                 asked = self._queries.pop(event.id, None)
                 if asked is not None:
-                    asked[0].set_result(event.data if isinstance(event, m.Answer) else None)
+                    asked[0].set_result(event.data if isinstance(event, Answered) else None)
             elif isinstance(event, m.Error):
                 problem = BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
                 asked = self._queries.pop(int(event.about), None) if event.about.isdecimal() else None

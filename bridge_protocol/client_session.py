@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from . import messages as m
+from .answers import Answered, Pages
 from .blobs import Blob, BlobRef
 from .codec import ProtocolError, decode
 from .session import Arrived, Session
@@ -64,7 +65,7 @@ class MapFile:
 
 Event = (
     Connected | m.Accepted | m.Progress | PreviewPixels | Finished | m.Failed | m.Cancelled | Refused
-    | m.Answer | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
+    | Answered | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
 )  # fmt: skip
 
 
@@ -97,6 +98,7 @@ class ClientSession(Session):
         self.put: Callable[[Blob], str | None] = lambda _blob: None
         self._client, self._token = client, token
         self._epoch: str | None = None
+        self._pages = Pages()
         self._pending: dict[str, _Pending] = {}
         #: Results whose blobs are still arriving, and the blobs that are here already.
         self._results: dict[str, m.Result] = {}
@@ -159,6 +161,7 @@ class ClientSession(Session):
     def connected(self) -> None:
         """A socket is open and attached: introduce ourselves."""
         self.ready = False
+        self._pages.clear()
         super().send(m.Hello([m.VERSION], self._client, self._token, self.id))
 
     def disconnected(self, queue: SendQueue) -> None:
@@ -250,6 +253,10 @@ class ClientSession(Session):
     def _on_plain(self, message: Event, _payload: object) -> list[Event]:
         return [message]
 
+    def _on_answer(self, answer: m.Answer, payload: bytes | memoryview) -> list[Event]:
+        whole = self._pages.take(answer, payload)
+        return [] if whole is None else [whole]
+
     def _on_progress(self, progress: m.Progress, _payload: object) -> list[Event]:
         return [] if progress.id in self._ended else [progress]
 
@@ -307,7 +314,7 @@ class ClientSession(Session):
 
     _HANDLERS: ClassVar[dict[type, Callable[..., list[Event]]]] = {
         m.Welcome: _on_welcome, m.Have: _on_have, m.Need: _on_need, m.Accepted: _on_accepted, m.Progress: _on_progress,
-        m.Answer: _on_plain, m.Pong: _on_plain, m.LaneReady: _on_plain, m.Release: _on_plain, m.Preview: _on_preview,
+        m.Answer: _on_answer, m.Pong: _on_plain, m.LaneReady: _on_plain, m.Release: _on_plain, m.Preview: _on_preview,
         m.Result: _on_result, m.Failed: _on_end, m.Cancelled: _on_end, m.Chunk: _on_chunk, m.Mapped: _on_mapped,
         m.Error: _on_error,
     }  # fmt: skip

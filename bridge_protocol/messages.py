@@ -235,10 +235,10 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a Query."""
+    """A page of the answer to a Query. Payload: the next bytes of the list, which is msgpack."""
 
-    id: int = param(doc="The query's id.")
-    data: Any = param(doc="The list.")
+    id: int = param(doc="The query's id.", minimum=0)
+    more: bool = param(False, "Whether another page follows.")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from .blobs import Blob, BlobRef
@@ -113,7 +113,7 @@ class Axis:
 # -- the jobs
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Painting:
     """What all jobs that paint have in common: words, model, and how the steps are taken."""
 
@@ -123,6 +123,7 @@ class Painting:
         "__name__ draw one of several.",
         max_length=10_000,
     )
+    _: KW_ONLY
     negative_prompt: str = param("", "What to keep out.", max_length=10_000)
     model: str = param("", "Which model; empty: the server's default.", choices_from="models")
     loras: list[Lora] = param(default_factory=list, doc="LoRAs on top of the model.", max_length=16)

@@ -20,8 +20,10 @@ The order that makes nothing lost and nothing double:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from . import messages as m
+from .answers import pages
 from .blobs import DIGEST_SIZE, Blob, BlobRef, blob_digest, part_count
 from .codec import ProtocolError, decode, encode
 from .transfer import Incoming, Outgoing, SendQueue
@@ -198,6 +200,11 @@ class ServerSession(Session):
             self.send(numbered)
         elif self.queue is not None:
             self.queue.newest((type(event), event.id), encode(numbered, payload))
+
+    def answer(self, query_id: int, data: Any) -> None:
+        """Answer a query with plain data. Raises ProtocolError where it is too long."""
+        for page, payload in pages(query_id, data):
+            self.send(page, payload)
 
     def acknowledge(self, job_id: str) -> End | None:
         """The client holds that job's end: it need not be told again. Returns it, or None if it was not waiting."""

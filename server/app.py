@@ -46,8 +46,6 @@ log = logging.getLogger("brushwire.app")
 POLICY, DISPLACED = 1008, 4001
 #: How many things that one client asked for are worked on at a time before its socket is read further.
 BUSY = 64
-#: An answer's header has to fit into a frame; longer lists are cut, and say so.
-LISTED = 150
 
 
 @dataclass(eq=False)
@@ -364,7 +362,7 @@ class App:
         if query.what == "schema":
             data = jobs.schema()
         elif query.what == "jobs":
-            data = self._ledger.listing()[:LISTED]
+            data = self._ledger.listing()
         elif query.what == "models":
             data = await self._exchange.in_pool(self._models)
         else:
@@ -374,7 +372,7 @@ class App:
                 "connections": self._connections,
                 "store_bytes": self._store.nbytes,
             }
-        client.session.send(m.Answer(query.id, data))
+        client.session.answer(query.id, data)
 
     def _models(self) -> list[dict[str, Any]]:
         """In the pool. Paths are not told."""
@@ -388,7 +386,7 @@ class App:
             {"name": one.name, "kind": "refused", "reason": one.error.sentence, "remedy": one.error.remedy}
             for one in self._catalog.refused()
         ]
-        return (models + refused)[:LISTED]
+        return models + refused
 
 
 async def run(settings: Settings, on_ready: Any = None) -> None:

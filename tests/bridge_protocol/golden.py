@@ -70,7 +70,8 @@ EXAMPLES: dict[str, tuple[m.Message, bytes]] = {
     "failed": (m.Failed(5, "j2", "out_of_memory", "It is too large.", "Use 512×512.", True), b""),
     "cancelled": (m.Cancelled(6, "j3"), b""),
     "cancelled by a newer one": (m.Cancelled(7, "j3", "replaced"), b""),
-    "answer": (m.Answer(7, [{"id": "m1", "bytes": 4294967295, "ratio": 0.5, "note": None, "ok": True}, -1, -33]), b""),
+    "answer": (m.Answer(7), b"\x93\x81\xa2ok\xc3\xff\xd0\xdf"),
+    "answer with another page": (m.Answer(8, True), b"\xdd\x00\x01"),
     "pong": (m.Pong(4294967296), b""),
     "error": (
         m.Error("invalid_value", "steps is 0; it must be a whole number from 1 to 150.",

@@ -62,11 +62,14 @@ def test_the_payload_may_be_as_large_as_the_limit_and_no_larger():
 
 
 def test_the_header_may_be_as_large_as_the_limit_and_no_larger():
-    room = MAX_HEADER - len(encode(m.Answer(1, "x" * 65_000))) + 4 + 65_000
-    assert len(encode(m.Answer(1, "x" * room))) == 4 + MAX_HEADER
-    assert decode(encode(m.Answer(1, "x" * room))).message == m.Answer(1, "x" * room)
+    def error(length):
+        return m.Error("code", "x" * length)
+
+    room = MAX_HEADER - len(encode(error(65_000))) + 4 + 65_000
+    assert len(encode(error(room))) == 4 + MAX_HEADER
+    assert decode(encode(error(room))).message == error(room)
     with pytest.raises(ProtocolError) as caught:
-        encode(m.Answer(1, "x" * (room + 1)))
+        encode(error(room + 1))
     assert caught.value.code == "header_too_large"
 
 

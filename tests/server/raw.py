@@ -10,6 +10,7 @@ from websockets.sync.client import connect
 
 from bridge_protocol import discovery
 from bridge_protocol import messages as m
+from bridge_protocol.answers import Answered, Pages
 from bridge_protocol.codec import MAX_FRAME, decode, encode
 from bridge_protocol.jobs import job_to_plain
 
@@ -30,7 +31,8 @@ class Raw:
             **options,
         )
         self.socket = self._connecting.__enter__()
-        self.heard: list[m.Message] = []
+        self.heard: list[m.Message | Answered] = []
+        self._pages = Pages()
         if hello:
             self.say(m.Hello([1], "raw", session=session))
             self.welcome = self.hear(m.Welcome)
@@ -40,7 +42,10 @@ class Raw:
 
     def hear(self, *types, timeout=20.0):
         while True:
-            message = decode(self.socket.recv(timeout)).message
+            frame = decode(self.socket.recv(timeout))
+            message = frame.message
+            if isinstance(message, m.Answer):
+                message = self._pages.take(message, frame.payload) or message
             self.heard.append(message)
             if isinstance(message, types):
                 return message

@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from bridge_protocol import discovery
 from bridge_protocol import messages as m
+from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.codec import ProtocolError
 from bridge_protocol.jobs import Generate
@@ -201,7 +202,7 @@ def test_sessions_without_a_socket_make_room_for_new_ones(server):
         Raw(server).close()
     with Raw(server) as client:
         client.say(m.Query(1, "status"))
-        assert client.hear(m.Answer).data["sessions"] <= 3
+        assert client.hear(Answered).data["sessions"] <= 3
 
 
 # -- 6: sizes
@@ -302,7 +303,7 @@ def test_clients_never_learn_a_path_of_a_model(server):
     server.restart(models=(folder,))
     with Raw(server) as client:
         client.say(m.Query(1, "models"))
-        listed = client.hear(m.Answer).data
+        listed = client.hear(Answered).data
     assert "secret-models" not in json.dumps(listed)
     assert {model["kind"] for model in listed} >= {"checkpoint", "refused"}
     assert any("convert" in model.get("remedy", "").lower() for model in listed)

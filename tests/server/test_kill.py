@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from bridge_protocol import messages as m
+from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient
 from bridge_protocol.client_session import Finished
@@ -81,7 +82,7 @@ def test_an_acknowledged_job_is_not_told_again(process):
     client.hear(m.Result)
     client.say(m.Ack(job_id))
     client.say(m.Query(1, "jobs"))
-    assert client.hear(m.Answer).data == []
+    assert client.hear(Answered).data == []
     stays = client.submit(job())
     client.hear(m.Result)
     process.kill()
@@ -115,7 +116,7 @@ def test_the_worker_of_a_killed_server_ends_by_itself(process, tmp_path):
         client.submit(job(f"wait-for {tmp_path / 'never'}"))
         client.hear(m.Progress)
         client.say(m.Query(1, "status"))
-        worker = psutil.Process(client.hear(m.Answer).data["workers"][0])
+        worker = psutil.Process(client.hear(Answered).data["workers"][0])
     process.kill()
     worker.wait(20)
     process.start()

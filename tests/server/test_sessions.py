@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from bridge_protocol import messages as m
+from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob
 from bridge_protocol.jobs import Generate
 from tests.server.raw import Raw
@@ -51,7 +52,7 @@ def test_an_end_is_told_until_it_is_acknowledged_and_not_after(server):
     assert again.hear(*ENDS) == first
     again.say(m.Ack(job_id))
     again.say(m.Query(1, "jobs"))
-    assert again.hear(m.Answer).data == []
+    assert again.hear(Answered).data == []
     again.cut()
     with Raw(server, session=client.welcome.session) as third:
         third.say(m.Ping(1))
@@ -68,7 +69,7 @@ def test_a_new_socket_displaces_the_old_one_and_the_old_ones_end_removes_nothing
         connections = 2
         while connections > 1:  # until the server has cleaned up behind the old one
             new.say(m.Query(1, "status"))
-            connections = new.hear(m.Answer).data["connections"]
+            connections = new.hear(Answered).data["connections"]
         new.say(m.Ping(1))
         new.hear(m.Pong)
         gate.touch()
@@ -84,7 +85,7 @@ def test_the_same_id_submitted_again_is_one_job(server, gate):
         gate.touch()
         client.hear(m.Result)
         client.say(m.Query(1, "jobs"))
-        assert len(client.hear(m.Answer).data) == 1
+        assert len(client.hear(Answered).data) == 1
         assert len([message for message in client.heard if isinstance(message, m.Result)]) == 1
 
 
@@ -153,7 +154,7 @@ def test_a_job_that_goes_with_its_client_is_cancelled_soon_and_others_are_not(se
         states = {with_it: "accepted"}
         while states[with_it] != "cancelled":
             other.say(m.Query(1, "jobs"))
-            states = {job["id"]: job["state"] for job in other.hear(m.Answer).data}
+            states = {job["id"]: job["state"] for job in other.hear(Answered).data}
     gate.touch()
     with Raw(server, session=client.welcome.session) as again:
         ends = {end.id: end for end in (again.hear(*ENDS) for _ in range(2))}

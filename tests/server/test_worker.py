@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from bridge_protocol import messages as m
+from bridge_protocol.answers import Answered
 from bridge_protocol.jobs import Generate
 from tests.server.raw import Raw
 
@@ -20,7 +21,7 @@ def job(prompt="", steps=1, **changes):
 
 def status(client):
     client.say(m.Query(1, "status"))
-    return client.hear(m.Answer).data
+    return client.hear(Answered).data
 
 
 def wait_for_worker(client):
