@@ -1,16 +1,22 @@
 # Everything that a fresh clone needs, on a Debian-like system with Python (3.11 or later) and make.
 #   make demo   set up, start the server, paint, and show what was painted under out/
-#   make test   set up, then lint, types, import rules and all tests
+#   make test   set up, then lint, types, import rules and all tests but those inside real hosts
+#   make hosts  put real Krita, GIMP and Blender into a root of their own (as root), and run the tests inside them
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test hosts lint bench docs clean
 
 demo: .venv/ready
 	$(BIN)/brushwire demo
 
 test: .venv/ready-dev lint
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --ignore tests/hosts
+
+# One after the other: a host takes all of a small machine.
+hosts: .venv/ready-dev
+	tests/hosts/install.sh
+	$(BIN)/python -m pytest -q tests/hosts
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
