@@ -24,18 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
 from . import discovery, launch
 from . import messages as m
 from .answers import Answered
 from .blobs import Blob, BlobRef, InvalidBlob, verify
+from .client_lane import ClientLane
 from .client_session import ClientSession, Connected, Event, Finished, MapFile, PreviewPixels, Refused
 from .codec import MAX_FRAME, ProtocolError, encode
 from .handle import BridgeError, Handle, JobCancelledError, JobResult, call_back, error_of
 from .jobs import Priority, job_to_plain
-from .lanes import SharedFolder
 from .machine import bound_socket_buffers
 from .records import blob_refs, check
 from .session import Arrived
@@ -78,20 +78,21 @@ class BridgeClient:
         self._start_server, self._shared_memory = start_server, shared_memory
         self._on_state, self._on_orphan = on_state, on_orphan
         self._session = ClientSession(name, session=session)
-        self._session.put = self._put
+        self._lane = ClientLane()
+        self._session.put = self._lane.put
         self._handles: dict[str, tuple[Handle, bool]] = {}
         #: What was asked and not answered yet; asked again after a reconnect.
         self._queries: dict[int, tuple[Future[Any], m.Query | m.Ping]] = {}
         self._next_query = 0
-        self._folder: SharedFolder | None = None
-        self._lane_ready = False
         self._wake = asyncio.Event()
         self._closing = False
         self._closed = False
         self._lock = threading.Lock()
         self._failures = 0
         self.state = "connecting"
-        self._welcomed = threading.Event()
+        #: Set when the server has answered, and when it has refused us, which waiting would not change.
+        self._answered = threading.Event()
+        self._welcomed = False
         self._problem: BridgeError | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="brushwire-client", daemon=True)
@@ -107,11 +108,11 @@ class BridgeClient:
     @property
     def uses_shared_memory(self) -> bool:
         """Whether payloads go through the shared folder now."""
-        return self._lane_ready
+        return self._lane.ready
 
     def wait_connected(self, timeout: float = 60.0) -> BridgeClient:
         """Wait for the server's answer. Raises BridgeError with the reason where there is none in time."""
-        if not self._welcomed.wait(timeout):
+        if not self._answered.wait(timeout) or not self._welcomed:
             raise self._problem or BridgeError(
                 "no_server", "No server answered.", "Start one with `brushwire serve`.", retryable=True
             )
@@ -258,6 +259,8 @@ class BridgeClient:
                 self._problem = error
             except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, ProtocolError) as error:
                 self._problem = _problem_of(error)
+                if isinstance(error, InvalidStatus) and error.response.status_code in (401, 403):
+                    self._answered.set()
                 log.debug("connection ended: %s", error)
             if self._closing:
                 return
@@ -302,7 +305,7 @@ class BridgeClient:
                     self._session.send(error.message())  # a newer server's; what we do not know we can do without
         finally:
             self._session.disconnected(queue)
-            self._close_lane()
+            self._lane.close()
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
                 await writer
@@ -327,10 +330,9 @@ class BridgeClient:
             elif isinstance(event, MapFile):
                 self._map(event)
             elif isinstance(event, m.LaneReady):
-                self._lane_ready = True
+                self._lane.ready = True
             elif isinstance(event, m.Release):
-                if self._folder is not None:
-                    self._folder.released(event.file)
+                self._lane.released(event.file)
             elif isinstance(event, (Answered, m.Pong)):
                 asked = self._queries.pop(event.id, None)
                 if asked is not None:
@@ -371,28 +373,13 @@ class BridgeClient:
     def _welcome(self, welcome: m.Welcome) -> None:
         self._problem, self._failures = None, 0
         self._set_state("connected")
-        self._welcomed.set()
+        self._welcomed = True
+        self._answered.set()
         for _, question in self._queries.values():
             self._session.send(question)
-        if welcome.shared_folder and welcome.probe and self._shared_memory:
-            try:
-                folder = SharedFolder(Path(welcome.shared_folder))
-                nonce = folder.read_probe(welcome.probe)
-                probe, written = folder.write_probe()
-            except (OSError, ValueError) as error:
-                log.info("payloads go inline: the shared folder cannot be used (%s)", error)
-                return
-            self._folder = folder
-            self._session.send(m.LaneProof(nonce, probe, written))
-
-    def _put(self, blob: Blob) -> str | None:
-        return self._folder.put(blob.data) if self._lane_ready and self._folder is not None else None
-
-    def _close_lane(self) -> None:
-        self._lane_ready = False
-        if self._folder is not None:
-            self._folder.close()
-            self._folder = None
+        proof = self._lane.prove(welcome) if self._shared_memory else None
+        if proof is not None:
+            self._session.send(proof)
 
     def _map(self, event: MapFile) -> None:
         def release() -> None:
@@ -400,9 +387,7 @@ class BridgeClient:
                 self._loop.call_soon_threadsafe(self._session.send, m.Release(event.file))
 
         try:
-            if self._folder is None:
-                raise ValueError("no shared folder was agreed on")
-            view = self._folder.view(event.file, event.ref.nbytes, release)
+            view = self._lane.view(event, release)
         except (OSError, ValueError) as error:
             log.warning("a result in the shared folder cannot be read: %s", error)
             self._dispatch(self._session.arrived_broken(event.ref))

@@ -20,6 +20,7 @@ from bridge_protocol import discovery
 from bridge_protocol import messages as m
 from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob, BlobRef
+from bridge_protocol.client import BridgeClient, BridgeError
 from bridge_protocol.codec import ProtocolError
 from bridge_protocol.jobs import Generate
 from server import guard, pictures
@@ -59,6 +60,17 @@ def test_a_wrong_token_is_refused_at_the_handshake():
     assert refused(authorization="Bearer ") == 401
     assert refused(authorization=f"Bearer {TOKEN}\u00e9") == 401
     assert refused(authorization=[f"Bearer {TOKEN}", f"Bearer {TOKEN}"]) == 401
+
+
+def test_a_client_with_a_wrong_token_is_told_so_at_once(server):
+    client = BridgeClient("test", url=server.url, token="0" * 64)
+    try:
+        with pytest.raises(BridgeError) as caught:
+            client.wait_connected(timeout=240)
+    finally:
+        client.close()
+    assert caught.value.code == "handshake_refused"
+    assert "token" in caught.value.remedy
 
 
 def test_a_client_without_the_header_brings_the_token_in_its_first_message(server):
