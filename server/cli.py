@@ -6,22 +6,20 @@ Nothing here imports torch: asking for help must be quick. The worker's process 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
-from bridge_protocol.messages import Accepted
 from bridge_protocol.records import InvalidValue
-from server import machine, options, pictures, watching
+from server import commands, machine
+from server.commands import Out, err, out
 from server.guard import ExposedWithoutTls
 from server.settings import GIB, Settings
 
@@ -32,14 +30,11 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(help="Jobs whose results no client has fetched yet.")
 app.add_typer(jobs_app, name="jobs")
-out = Console()
-err = Console(stderr=True)
 
 Models = Annotated[
     list[Path] | None,
     typer.Option("--models", help="A folder with models; may be given several times.", envvar="BRUSHWIRE_MODELS"),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Where the pictures go; nothing there is overwritten.")]
 
 
 def main() -> None:
@@ -87,51 +82,9 @@ def serve(
     asyncio.run(server_app.run(settings, lambda running: out.print(f"Brushwire listens at {running.address.url}")))
 
 
-def generate(prompt: str, out: Path, detach: bool, timeout: float | None, **given: Any) -> None:
-    """Paint, and save what was painted. Finds the running server, or starts one."""
-    job = options.job_of("Generate", {"prompt": prompt, **given})
-    with BridgeClient("brushwire generate", start_server=True) as client:
-        accepted = threading.Event()
-        handle = client.submit(
-            job,
-            priority="batch" if detach else "interactive",
-            auto_acknowledge=False,
-            on_event=lambda event: accepted.set() if isinstance(event, Accepted) else None,
-        )
-        if detach:
-            while not accepted.wait(0.1):
-                if handle.done:
-                    handle.result()  # raises what it was refused with
-            err.print(f"Fetch it with: brushwire jobs fetch {handle.id}")
-            return
-        result = watching.follow(handle, prompt or "painting", timeout)
-        save(result, out)
-        handle.acknowledge()
-
-
-def _generate_command() -> Any:
-    """`generate` with an option for each field of the job."""
-    own: list[tuple[str, Any, Any]] = [
-        ("prompt", Annotated[str, typer.Argument(help="What to paint.")], ""),
-        ("out", Out, Path()),
-        ("detach", Annotated[bool, typer.Option("--detach", help="Do not wait; fetch it later.")], False),
-        ("timeout", Annotated[float | None, typer.Option(help="Seconds to wait at most.")], None),
-    ]
-    fixed = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
-        for name, annotation, default in own
-    ]
-
-    def command(**values: Any) -> None:
-        generate(**values)
-
-    command.__doc__ = generate.__doc__
-    command.__signature__ = inspect.Signature([*fixed, *options.parameters("Generate")])  # type: ignore[attr-defined]
-    command.__annotations__ = {}
-    return command
-
-
-app.command("generate")(_generate_command())
+app.command("generate")(
+    commands.command("Generate", "prompt", "Paint, and save what was painted. Finds the running server, or starts one.")
+)
 
 
 @app.command()
@@ -187,7 +140,8 @@ def fetch(
         if isinstance(end, Finished):
             result = end.result
             blobs = [end.blobs[output.blob.digest] for output in result.outputs]
-            save(JobResult(job, result.outputs, blobs, result.info), out)
+            made = JobResult(job, result.outputs, blobs, result.info)
+            commands.report(made, commands.save_each(made, out))
         client.acknowledge(job)
         client.ping()  # the acknowledgement has arrived when this has
     if not isinstance(end, Finished):
@@ -211,18 +165,6 @@ def demo(
     from server import demo as show
 
     raise typer.Exit(show.run(err, out, _models(models)))
-
-
-def save(result: JobResult, folder: Path) -> list[Path]:
-    """Write what a job made as new files, and print their paths and whatever was done otherwise than asked."""
-    paths = []
-    for output, blob in zip(result.outputs, result.blobs, strict=True):
-        name = f"{output.name}-{output.info['seed']}" if "seed" in output.info else output.name
-        paths.append(pictures.write(watching.array_of(blob), folder, name))
-        out.print(str(paths[-1]), soft_wrap=True, highlight=False)
-    for fallback in result.info.get("fallbacks", []):
-        err.print(f"note: {escape(fallback)}", style="yellow")
-    return paths
 
 
 def _models(given: list[Path] | None) -> tuple[Path, ...]:

@@ -17,12 +17,29 @@ from bridge_protocol.records import InvalidValue
 from server import pictures
 
 #: Plural names of list fields, as one option for each item.
-_SINGULAR = {"controls": "control", "loras": "lora"}
+_SINGULAR = {
+    "controls": "control", "loras": "lora", "image_prompts": "image-prompt", "regions": "region", "maps": "map",
+}  # fmt: skip
+_METAVARS = {
+    "record": "KEY=VALUE,…", "array": "FILE", "choice": "NAME", "boolean": "true|false", "integer": "N", "number": "X",
+}  # fmt: skip
 
 
-def parameters(kind: str) -> list[inspect.Parameter]:
-    """An option for each field of a kind of job. All are texts: the schema checks them, and words every error alike."""
-    return [_parameter(field) for field in jobs.schema()[kind]["fields"] if field["name"] != "prompt"]
+def parameters(kind: str, without: str = "") -> list[inspect.Parameter]:
+    """An option for each field of a kind of job, but for the one that is an argument. All are texts: the schema checks
+    them, and words every error alike.
+    """
+    return [_parameter(field) for field in jobs.schema()[kind]["fields"] if field["name"] != without]
+
+
+def argument(kind: str, name: str) -> inspect.Parameter:
+    """One field of a kind of job as the command's argument."""
+    field = next(field for field in jobs.schema()[kind]["fields"] if field["name"] == name)
+    needed = field.get("required", False)
+    shown = typer.Argument(help=field["doc"], metavar="FILE" if field["type"] == "array" else None, show_default=False)
+    annotation: Any = Annotated[str if needed else Optional[str], shown]  # noqa: UP045 - typer reads it
+    default = inspect.Parameter.empty if needed else None
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
 def job_of(kind: str, given: Mapping[str, Any]) -> Any:
@@ -48,9 +65,11 @@ def _help(field: dict[str, Any]) -> str:
     if field["type"] == "list" and field["items"]["type"] == "record":
         keys = ", ".join(f"{one['name']}={_metavar(one)}" for one in field["items"]["fields"])
         text += f" Several may be given, each as {keys}, joined by commas."
-    elif field["type"] == "choice":
-        text += " One of " + ", ".join(field["choices"]) + "."
-    elif field.get("default") not in (None, "", [], False):
+    elif field["type"] == "list":
+        text += " Several may be given."
+    if (one := field.get("items", field))["type"] == "choice":
+        text += " One of " + ", ".join(one["choices"]) + "."
+    elif field["type"] != "list" and field.get("default") not in (None, "", False):
         text += f" Default: {field['default']}."
     return text
 
@@ -60,16 +79,17 @@ def _metavar(field: dict[str, Any]) -> str:
     if low is not None and high is not None:
         return f"{low:g}…{high:g}"
     if field["type"] == "list":
-        return "KEY=VALUE,…"
-    return {"array": "FILE", "choice": "NAME", "boolean": "true|false", "integer": "N", "number": "X"}.get(
-        field["type"], "TEXT"
-    )
+        return _metavar(field["items"])
+    return _METAVARS.get(field["type"], "TEXT")
 
 
 def _value(field: dict[str, Any], text: Any, path: str) -> Any:
     """An option's text as the value that the schema speaks of; what cannot be one stays a text and is refused there."""
     if field["type"] == "list":
-        return [_record(field["items"], item, f"{path}[{index}]") for index, item in enumerate(text)]
+        item = {"name": field["name"], **field["items"]}
+        return [_value(item, one, f"{path}[{index}]") for index, one in enumerate(text)]
+    if field["type"] == "record":
+        return _record(field, text, path)
     if field["type"] == "array":
         return _array(Path(text), path, field["name"])
     if field["type"] == "boolean":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,18 +48,29 @@ def read_array(path: Path, field: str) -> NDArray[Any]:
 def write(array: NDArray[Any], folder: Path, name: str) -> Path:
     """Write an array as a new file and return its path; a number is added where a file of that name is there.
 
-    uint8 becomes a PNG; anything else an .npy file, since PNG would take bits away.
+    uint8 becomes a PNG, and so does uint16 (h, w); anything else an .npy file, since PNG would take bits away.
     """
+    if array.dtype == np.uint8 and array.ndim in (2, 3):
+        return _new(folder, name, ".png", lambda file: Image.fromarray(array).save(file, "PNG"))
+    if array.dtype == np.uint16 and array.ndim == 2:
+        return _new(folder, name, ".png", lambda file: Image.fromarray(array).save(file, "PNG"))
+    return _new(folder, name, ".npy", lambda file: np.save(file, array))
+
+
+def write_file(content: NDArray[np.uint8], folder: Path, name: str, suffix: str) -> Path:
+    """Write the bytes of a whole file, (n,) uint8, as a new file with that suffix (".glb", say); returns its path."""
+    if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):  # it came over the wire, and is to become part of a path
+        raise InvalidValue("suffix", suffix, "a dot and at most 8 small letters or digits")
+    return _new(folder, name, suffix, lambda file: file.write(content.tobytes()))
+
+
+def _new(folder: Path, name: str, suffix: str, write: Callable[[BinaryIO], object]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    suffix = ".png" if array.dtype == np.uint8 and array.ndim in (2, 3) else ".npy"
     for number in range(1, 1_000_000):
         path = folder / (f"{name}{suffix}" if number == 1 else f"{name}-{number}{suffix}")
         try:
             with path.open("xb") as file:
-                if suffix == ".png":
-                    Image.fromarray(array).save(file, "PNG")
-                else:
-                    np.save(file, array)
+                write(file)
             return path
         except FileExistsError:
             continue

@@ -15,9 +15,9 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from server.engine import memory, previews, prompts, registry, samplers, seamless
+from server.engine import memory, previews, prompts, registry, samplers, seamless, windows
 from server.engine.catalog import Catalog
-from server.engine.compositing import Float, latent_cover
+from server.engine.compositing import LATENT, Float, latent_cover
 from server.engine.errors import IncompatibleModels, InvalidRequest, UnknownModel
 from server.engine.headers import read_header
 from server.engine.loader import Checkpoint, Loader
@@ -109,12 +109,15 @@ class Painter:
             checkpoint = self.loader.checkpoint(models.checkpoint, resident)
             nets = [self.loader.controlnet(info, resident).net for info in models.controlnets]
         raise_if(work.cancelled)
-        self._check_seamless(work.plan, checkpoint)
+        self._check_seamless(work.plan, checkpoint, work.tiling is not None)
         pipeline = self._pipeline(work.plan, checkpoint, nets)
         vae = checkpoint.parts["vae"]
         with ExitStack() as stack:
             stack.enter_context(_adapters(pipeline, work))
-            stack.enter_context(seamless.wrapping([pipeline.unet, vae, *nets], *work.wraps))
+            tiling = work.tiling
+            whole = [] if tiling else [pipeline.unet, *nets]  # a window's edges are not the picture's
+            stack.enter_context(seamless.wrapping([*whole, vae], *work.wraps))
+            stack.enter_context(windows.windowed(pipeline.unet, nets, tiling))
             if rung != "plain":
                 stack.enter_context(memory.tiled(vae))
             if rung == "offloaded":
@@ -187,8 +190,8 @@ class Painter:
                 torch.cuda.synchronize(self.device)  # for the timings' sake
             return latents
 
-    def _check_seamless(self, plan: Plan, checkpoint: Checkpoint) -> None:
-        period = seamless.multiple(checkpoint.parts["unet"])
+    def _check_seamless(self, plan: Plan, checkpoint: Checkpoint, tiled: bool) -> None:
+        period = LATENT if tiled else seamless.multiple(checkpoint.parts["unet"])
         region = plan.region
         sides = (("width", plan.request.seamless_x, region.paint_width),
                  ("height", plan.request.seamless_y, region.paint_height))  # fmt: skip
@@ -225,6 +228,18 @@ class _Work:
         if request.mask_padding is not None:
             return False, False
         return request.seamless_x, request.seamless_y
+
+    @property
+    def tiling(self) -> windows.Tiling | None:
+        """The windows in which the denoiser sees the picture, or None for all of it."""
+        request, region = self.plan.request, self.plan.region
+        native = self.plan.models.checkpoint.native_size
+        side = native if request.tile == "native" else request.tile
+        if side is None or max(region.paint_width, region.paint_height) <= side:
+            return None
+        overlap = side // 2 if request.tile_overlap is None else request.tile_overlap
+        coarsest = 8 * LATENT  # a window's side, so that every level of the UNet has whole cells
+        return windows.Tiling(max(side // coarsest * coarsest, coarsest) // LATENT, overlap // LATENT, self.wraps)
 
     def report(self, sentence: str | None) -> None:
         if sentence is not None and sentence not in self.fallbacks:

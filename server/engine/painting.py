@@ -63,6 +63,9 @@ class PaintRequest:
         `samplers.NAMES`; None is the model's own. denoising_strength: 0 keeps the image, 1 forgets it.
     seamless_x, seamless_y: make the picture tile along that axis; its sides must then be multiples of the model's
         coarsest period (64 for SD 1.x, 32 for SDXL).
+    tile: pixels of the side of the overlapping windows in which the denoiser sees the picture (UNets alone); "native"
+        is the model's native size, where the picture is larger than that; None is one piece. tile_overlap: pixels;
+        None is half of the tile.
     loras: (id, weight). model: id of a checkpoint; None takes the catalog's default.
     preview_every: a preview after every n steps, 0 for none. preview_size: longest side of a preview in pixels.
     """
@@ -85,6 +88,8 @@ class PaintRequest:
     batch: int = 1
     seamless_x: bool = False
     seamless_y: bool = False
+    tile: int | Literal["native"] | None = None
+    tile_overlap: int | None = None
     loras: tuple[tuple[str, float], ...] = ()
     model: str | None = None
     preview_every: int = 0
@@ -162,6 +167,9 @@ def check(request: PaintRequest) -> None:
     _check_range("mask_feather", request.mask_feather, 0, 1024)
     _check_range("mask_grow", request.mask_grow, -1024, 1024)
     _check_range("mask_padding", request.mask_padding or 0, 0, 8192)
+    if isinstance(request.tile, int):
+        _check_range("tile", request.tile, 64, 8192)
+    _check_range("tile_overlap", request.tile_overlap or 0, 0, 4096)
     _check_range("preview_every", request.preview_every, 0, 1000)
     _check_range("preview_size", request.preview_size, 8, 8192)
     if request.seed is not None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bridge_protocol import jobs
+from bridge_protocol.records import InvalidValue
 from server import cli, options, pictures
 from server.settings import Settings
 from tests.server.process import ServerProcess
@@ -130,9 +131,24 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
-def test_every_field_of_the_job_is_an_option():
-    names = {parameter.name for parameter in options.parameters("Generate")}
-    assert names | {"prompt"} == {field["name"] for field in jobs.schema()["Generate"]["fields"]}
+@pytest.mark.parametrize("kind", jobs.KINDS)
+def test_every_field_of_a_job_is_an_option(kind):
+    names = {parameter.name for parameter in options.parameters(kind)}
+    assert names == {field["name"] for field in jobs.schema()[kind]["fields"]}
+
+
+def test_a_list_of_names_is_given_one_by_one():
+    job = options.job_of("Texture", {"prompt": "moss", "maps": ["normal", "height"]})
+    assert job.maps == ["normal", "height"]
+    with pytest.raises(InvalidValue, match=r"maps\[0\] is 'colour'"):
+        options.job_of("Texture", {"maps": ["colour"]})
+
+
+def test_a_whole_file_that_a_job_made_is_written_with_its_suffix_and_nothing_else(tmp_path):
+    content = np.frombuffer(b"glTF and so on", np.uint8)
+    assert pictures.write_file(content, tmp_path, "material", ".glb").read_bytes() == content.tobytes()
+    with pytest.raises(InvalidValue):
+        pictures.write_file(content, tmp_path, "material", "/../../evil")
 
 
 def test_an_option_in_every_form_becomes_its_field(tmp_path):

@@ -1,0 +1,98 @@
+"""Commands that ask for a job: one for each kind of job, with an option for each of its fields."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bridge_protocol.client import BridgeClient, JobResult
+from bridge_protocol.messages import Accepted
+from server import options, pictures, watching
+
+out = Console()
+err = Console(stderr=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Where the results go; nothing there is overwritten.")]
+
+#: Writes what a job made into a folder, and returns the paths.
+Save = Callable[[JobResult, Path], list[Path]]
+
+
+def command(kind: str, positional: str, doc: str, save: Save | None = None) -> Callable[..., None]:
+    """A command, for Typer, that submits a job of that kind and saves what it made.
+
+    positional: the field that is an argument instead of an option; it may be left out if the field has a default.
+    save: None writes each output as a file of its own (see `save_each`).
+    """
+    name = f"brushwire {kind.lower()}"
+
+    def run(out: Path, detach: bool, timeout: float | None, **given: Any) -> None:
+        job = options.job_of(kind, given)
+        submit(job, name, str(given[positional] or kind.lower()), out, detach, timeout, save or save_each)
+
+    own: list[tuple[str, Any, Any]] = [
+        ("out", Out, Path()),
+        ("detach", Annotated[bool, typer.Option("--detach", help="Do not wait; fetch it later.")], False),
+        ("timeout", Annotated[float | None, typer.Option(help="Seconds to wait at most.")], None),
+    ]
+    fixed = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in own
+    ]
+    run.__doc__ = doc
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer reads it
+        [options.argument(kind, positional), *fixed, *options.parameters(kind, without=positional)]
+    )
+    run.__annotations__ = {}
+    return run
+
+
+def submit(
+    job: Any, client_name: str, title: str, folder: Path, detach: bool, timeout: float | None, save: Save
+) -> None:
+    """Ask the running server for a job, or start a server; wait for its end unless detached, and save what it made."""
+    with BridgeClient(client_name, start_server=True) as client:
+        accepted = threading.Event()
+        handle = client.submit(
+            job,
+            priority="batch" if detach else "interactive",
+            auto_acknowledge=False,
+            on_event=lambda event: accepted.set() if isinstance(event, Accepted) else None,
+        )
+        if detach:
+            while not accepted.wait(0.1):
+                if handle.done:
+                    handle.result()  # raises what it was refused with
+            err.print(f"Fetch it with: brushwire jobs fetch {handle.id}")
+            return
+        result = watching.follow(handle, title, timeout)
+        report(result, save(result, folder))
+        handle.acknowledge()
+
+
+def save_each(result: JobResult, folder: Path) -> list[Path]:
+    """Write each thing that a job made as a new file; whole files that it made keep the suffix in their info."""
+    paths = []
+    for output, blob in zip(result.outputs, result.blobs, strict=True):
+        name = f"{output.name}-{output.info['seed']}" if "seed" in output.info else output.name
+        array = watching.array_of(blob)
+        suffix = output.info.get("suffix")
+        paths.append(
+            pictures.write_file(array, folder, name, suffix) if suffix else pictures.write(array, folder, name)
+        )
+    return paths
+
+
+def report(result: JobResult, paths: list[Path]) -> None:
+    """Print where the results are, and whatever was done otherwise than asked."""
+    for path in paths:
+        out.print(str(path), soft_wrap=True, highlight=False)
+    for fallback in result.info.get("fallbacks", []):
+        err.print(f"note: {escape(fallback)}", style="yellow")
