@@ -19,6 +19,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .camera import Camera
+
 Kind = Literal["metric", "disparity", "radius"]
 Depth = NDArray[np.float32]
 
@@ -63,6 +65,27 @@ class DepthMap:
                 raise ValueError(f"{name} is {value}; it must be a positive number")
         return cls(np.asarray(disparity, np.float32), "disparity", 1 / (fx * baseline), doffs / (fx * baseline))
 
+    @classmethod
+    def from_relative(cls, values: ArrayLike, *, near: float = 1.0, far: float = 10.0) -> DepthMap:
+        """Inverse depth without units, large is near, as networks and pictures of depth have it: (h, w).
+
+        Integers over their whole range, floats over their own finite one: the largest value lies at `near`, the
+        smallest at `far` (which may be inf), scene units. A constant map of floats lies at `near`.
+        """
+        d = np.asarray(values)
+        if not (0 < near < far and math.isfinite(near)):
+            raise ValueError(f"near is {near:g} and far is {far:g}; there must be 0 < near < far, near finite")
+        if d.dtype.kind == "u":
+            low, high = 0.0, float(np.iinfo(d.dtype).max)
+        else:
+            d = d.astype(np.float32)
+            finite = d[np.isfinite(d)]
+            low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+            if high <= low:
+                low = high - 1
+        scale = (1 / near - 1 / far) / (high - low)
+        return cls(d, "disparity", scale, 1 / far - low * scale)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
@@ -100,6 +123,14 @@ class DepthMap:
                 out = self.values.copy()
         out[self.holes()] = np.inf
         return out
+
+    def seen_by(self, camera: Camera) -> Depth:
+        """`metric` for the map's camera: z, and for an equirectangular camera the radius."""
+        if self.kind != "radius":
+            return self.metric()
+        if camera.projection == "equirectangular":
+            return DepthMap(self.values).metric()
+        return self.metric(camera.rays(np.float32))
 
 
 def check_depth(depth: ArrayLike) -> Depth:

@@ -67,7 +67,7 @@ def mesh_from_depth(
     picture = None if image is None else _checked_picture(image, width, height)
     warnings = []
     holes = int(typed.holes().sum())
-    z = typed.metric(camera.rays(np.float32) if typed.kind == "radius" else None)
+    z = typed.seen_by(camera)
     if not np.isfinite(z).any():
         raise ValueError("the depth map is empty: nothing in it is a positive, finite depth")
     if holes:
@@ -107,20 +107,42 @@ def mesh_from_depth(
 def preview(mesh: Mesh, camera: Camera, *, turn: float = 12.0, size: int = 512) -> NDArray[np.uint8]:
     """The mesh as seen from beside its camera, (h, w, 3) uint8: turned by `turn` degrees about what it looks at.
 
-    size: the longer side in pixels. A perspective or orthographic camera.
+    size: the longer side in pixels. A panorama is seen from its own place, 90° wide, `turn` degrees to the right.
     """
+    if camera.projection == "equirectangular":
+        inside = Camera.from_fov(size, max(1, size * 3 // 4), fov_x=90, world_to_camera=camera.world_to_camera)
+        return pictured(mesh, turned_right(inside, turn))
     scale = size / max(camera.width, camera.height)
     small = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+    return pictured(mesh, orbited(small, mesh, turn))
+
+
+def pictured(mesh: Mesh, camera: Camera) -> NDArray[np.uint8]:
+    """What a camera sees of a mesh before a dark ground, (h, w, 3) uint8."""
     picture = render(
         mesh.vertices,
         mesh.faces,
-        orbited(small, mesh, turn),
-        uvs=mesh.uvs,
+        camera,
+        uvs=mesh.uvs if mesh.texture is not None else None,
         texture=mesh.texture,
         colours=mesh.colours,
         background=(40, 40, 44, 255),
     )
     return np.ascontiguousarray(picture[..., :3])
+
+
+def overview(mesh: Mesh, *, turn: float = 30.0, tilt: float = 40.0, size: int = 512) -> Camera:
+    """A camera that has the whole mesh in its picture, from `tilt` degrees above and `turn` degrees to the right."""
+    up = {"-y": (0.0, -1.0, 0.0), "+y": (0.0, 1.0, 0.0), "+z": (0.0, 0.0, 1.0)}[mesh.up]
+    # What is toward the viewer of a thing that stands upright in these axes.
+    front = {"-y": (0.0, 0.0, -1.0), "+y": (0.0, 0.0, 1.0), "+z": (0.0, -1.0, 0.0)}[mesh.up]
+    right = np.cross(up, front)
+    low, high = mesh.vertices.min(axis=0).astype(np.float64), mesh.vertices.max(axis=0).astype(np.float64)
+    centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2 or 1.0
+    a, b = np.radians(turn), np.radians(tilt)
+    arm = np.cos(b) * (np.cos(a) * np.array(front) + np.sin(a) * right) + np.sin(b) * np.array(up)
+    camera = Camera.from_fov(size, max(1, size * 3 // 4), fov_y=30)
+    return camera.looking_at(centre + arm * radius / np.sin(np.radians(15)), centre, up)
 
 
 def orbited(camera: Camera, mesh: Mesh, turn: float, tilt: float = 0.0) -> Camera:
@@ -133,6 +155,15 @@ def orbited(camera: Camera, mesh: Mesh, turn: float, tilt: float = 0.0) -> Camer
     matrix = np.eye(4)
     matrix[:3, :3] = about_x @ about_y
     matrix[:3, 3] = pivot - matrix[:3, :3] @ pivot
+    return replace(camera, world_to_camera=matrix @ camera.world_to_camera)
+
+
+def turned_right(camera: Camera, turn: float) -> Camera:
+    """The camera turned in its place by degrees to the right."""
+    a = np.radians(turn)
+    matrix = np.eye(4)
+    matrix[0, 0] = matrix[2, 2] = np.cos(a)
+    matrix[0, 2], matrix[2, 0] = -np.sin(a), np.sin(a)
     return replace(camera, world_to_camera=matrix @ camera.world_to_camera)
 
 

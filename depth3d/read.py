@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .calibration import Calibration, read_calibration
 from .camera import Camera
 from .depth import DepthMap, Kind
 
@@ -26,29 +27,13 @@ Convention = Literal["middlebury", "kitti-depth", "kitti-disparity", "tum"]
 #: More pixels than this do not become one mesh: at 100 bytes each it would take more memory than most machines have.
 MAX_PIXELS = 1 << 26
 
-_STEPS = {"kitti-depth": 256.0, "kitti-disparity": 256.0, "tum": 5000.0, "middlebury": 1.0}
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A stereo rig's numbers: fx, fy, cx, cy in pixels (the principal point with Middlebury's pixel centres at whole
-    numbers), baseline in scene units, doffs in pixels, the picture's size where it is given.
-    """
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    baseline: float | None = None
-    doffs: float = 0.0
-    width: int | None = None
-    height: int | None = None
-
-    def camera(self, width: int, height: int) -> Camera:
-        """The camera of a (height, width) map; the calibration is scaled where it was made for another size."""
-        # Their pixel centres are at whole numbers, ours half a pixel further.
-        own = Camera(self.width or width, self.height or height, self.fx, self.fy, self.cx + 0.5, self.cy + 0.5)
-        return own.resized(width, height)
+#: Each convention's kind, and its steps for one metre or one pixel of disparity.
+CONVENTIONS: dict[str, tuple[Kind, float]] = {
+    "middlebury": ("disparity", 1.0),
+    "kitti-depth": ("metric", 256.0),
+    "kitti-disparity": ("disparity", 256.0),
+    "tum": ("metric", 5000.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +58,7 @@ def read_depth(
     kind: what the numbers are where no convention says it. Disparity in pixels becomes depth through the
     calibration's fx, baseline and doffs; without one it is 1 / z up to scale (8- and 16-bit files: over their range).
     unit: scene units for one step of the file's numbers (0.001 for 16-bit millimetres). calibration: or the path of a
-    Middlebury calib.txt, whose millimetres become metres.
+    file of one (see `calibration.read_calibration`).
 
     Raises FileNotFoundError; ValueError for files that are cut off, of another format, have more than one channel, or
     are too large for one mesh.
@@ -86,32 +71,30 @@ def read_depth(
     stored = read_values(path)
     warnings = []
     if stored.dtype == np.uint8:
-        warnings.append(_eight_bit_warning(stored, kind))
+        warnings.append(eight_bit_warning(stored, kind))
     if isinstance(calibration, str | Path):
         calibration = read_calibration(calibration)
     height, width = stored.shape
     camera = calibration.camera(width, height) if calibration else None
     values = stored.astype(np.float32)
     if convention is not None:
-        kind = "disparity" if convention in ("middlebury", "kitti-disparity") else "metric"
-        unit = 1 / _STEPS[convention]
+        kind, steps = CONVENTIONS[convention]
+        unit = 1 / steps
         if convention != "middlebury":
             values[stored == 0] = np.nan
     values *= np.float32(unit)
     if kind != "disparity":
         return DepthFile(DepthMap(values, kind), camera, tuple(warnings))
     if calibration is not None and calibration.baseline is not None:
-        # Disparities shrink with the picture; fx is the one of this size.
         assert camera is not None
-        scale = width / (calibration.width or width)
-        doffs = calibration.doffs * scale
-        depth = DepthMap.from_stereo(values, fx=camera.fx, baseline=calibration.baseline, doffs=doffs)
+        # fx is the one of this size.
+        depth = DepthMap.from_stereo(
+            values, fx=camera.fx, baseline=calibration.baseline, doffs=calibration.doffs_at(width)
+        )
         return DepthFile(depth, camera, tuple(warnings))
     if stored.dtype.kind == "u":
-        # Without units only the order of depths is known: 1 / z from 0.1 to 1, which looks right for most pictures.
-        values /= np.float32(np.iinfo(stored.dtype).max * unit)
         warnings.append("the file has no units: its disparity is taken as 1 / z from 0.1 (black) to 1 (white)")
-        return DepthFile(DepthMap(values, "disparity", 0.9, 0.1), camera, tuple(warnings))
+        return DepthFile(DepthMap.from_relative(stored), camera, tuple(warnings))
     return DepthFile(DepthMap(values, "disparity"), camera, tuple(warnings))
 
 
@@ -136,70 +119,8 @@ def read_values(path: Path | str) -> NDArray[Any]:
     return values
 
 
-def read_calibration(path: Path | str) -> Calibration:
-    """A Middlebury calib.txt: cam0=[fx 0 cx; 0 fy cy; 0 0 1], doffs, baseline in millimetres, width, height."""
-    path = Path(path)
-    fields = dict(re.findall(r"^\s*(\w+)\s*=\s*(.+?)\s*$", path.read_text("utf-8", "replace"), re.MULTILINE))
-    try:
-        matrix = [float(v) for v in re.split(r"[\s;,]+", fields["cam0"].strip("[] "))]
-        if len(matrix) != 9:
-            raise ValueError(f"{path}: cam0 has {len(matrix)} numbers; it must be a 3×3 matrix")
-        return Calibration(
-            matrix[0],
-            matrix[4],
-            matrix[2],
-            matrix[5],
-            float(fields["baseline"]) / 1000 if "baseline" in fields else None,
-            float(fields.get("doffs", 0)),
-            int(fields["width"]) if "width" in fields else None,
-            int(fields["height"]) if "height" in fields else None,
-        )
-    except KeyError as missing:
-        raise ValueError(f"{path} lacks {missing}; a Middlebury calibration file has cam0, doffs, baseline") from None
-
-
-def fit_disparity(values: NDArray[np.floating], z: NDArray[np.floating], *, rounds: int = 10) -> tuple[float, float]:
-    """Scale and shift that bring predicted disparities to known depths: 1 / z = scale · value + shift.
-
-    values, z: (n,) at the same points, n at least 2. Least median of squares (Rousseeuw 1984) over random pairs, then
-    least squares with Huber's weights: up to half of the points may be wrong. Raises ValueError where the points do not
-    determine the two numbers.
-    """
-    x, y = np.asarray(values, np.float64).ravel(), 1 / np.asarray(z, np.float64).ravel()
-    usable = np.isfinite(x) & np.isfinite(y) & (y > 0)
-    x, y = x[usable], y[usable]
-    if len(x) < 2 or np.ptp(x) == 0:
-        raise ValueError(f"{len(x)} usable points do not determine scale and shift; give two or more of unlike depth")
-    scale, shift = _least_median(x, y)
-    for _ in range(rounds):
-        residual = np.abs(y - scale * x - shift)
-        limit = max(1.345 * 1.4826 * float(np.median(residual)), 1e-12)
-        weight = np.where(residual < 4 * limit, np.minimum(1, limit / np.maximum(residual, 1e-30)), 0)
-        mx, my = np.average(x, weights=weight), np.average(y, weights=weight)
-        scale = float((weight * (x - mx) * (y - my)).sum() / (weight * (x - mx) ** 2).sum())
-        shift = float(my - scale * mx)
-    if scale <= 0:
-        raise ValueError(f"the fitted scale is {scale:g}: these values grow with the distance; they are no disparity")
-    return scale, shift
-
-
-def _least_median(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """The line through two of the points that has the smallest median residual, of 500 random pairs."""
-    rng = np.random.default_rng(0)
-    i, j = rng.integers(0, len(x), (2, 500))
-    pairs = x[i] != x[j]
-    if not pairs.any():
-        i, j, pairs = np.array([int(x.argmin())]), np.array([int(x.argmax())]), np.array([True])
-    i, j = i[pairs], j[pairs]
-    slope = (y[j] - y[i]) / (x[j] - x[i])
-    offset = y[i] - slope * x[i]
-    some = rng.choice(len(x), min(len(x), 2000), replace=False)
-    middle = np.median(np.abs(y[some] - slope[:, None] * x[some] - offset[:, None]), axis=1)
-    best = int(middle.argmin())
-    return float(slope[best]), float(offset[best])
-
-
-def _eight_bit_warning(stored: NDArray[np.uint8], kind: Kind) -> str:
+def eight_bit_warning(stored: NDArray[np.uint8], kind: Kind) -> str:
+    """What a user of an (h, w) map of 8 bits should be told, with the error that it costs."""
     levels = np.unique(stored[stored > 0]).astype(float)
     if kind == "disparity":
         # Half a step of d, over d: the relative error of z at the median.

@@ -7,8 +7,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .camera import Camera
 from .depth import check_depth
 from .mesh import Mesh
+from .simplify import projection_uvs
 
 
 def relief(depth: ArrayLike, *, width: float = 100.0, height: float = 10.0, base: float = 2.0) -> Mesh:
@@ -24,16 +26,28 @@ def relief(depth: ArrayLike, *, width: float = 100.0, height: float = 10.0, base
     for name, value in (("width", width), ("height", height), ("base", base)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}; it must be a positive length")
+    return solid(base + height * nearness(z), width=width)
+
+
+def nearness(depth: ArrayLike) -> NDArray[np.float64]:
+    """How near a (h, w) depth map is, 0 to 1, affine in 1 / z; its nearest and farthest half percent are clipped.
+
+    0 where nothing is, and everywhere where the map is constant.
+    """
+    z = check_depth(depth)
     q = 1 / z
     seen = q[np.isfinite(z)]
     low, high = np.percentile(seen, [0.5, 99.5]) if seen.size else (0.0, 1.0)
-    flat = high <= low
-    rise = np.zeros(z.shape) if flat else np.clip((q - low) / (high - low), 0, 1)
-    return solid(base + height * rise, width=width)
+    if high <= low:
+        return np.zeros(z.shape)
+    return np.asarray(np.clip((q - low) / (high - low), 0, 1), dtype=np.float64)
 
 
 def solid(heights: ArrayLike, *, width: float = 100.0) -> Mesh:
-    """A closed solid between z = 0 and a (h, w) height field, all of it positive; row 0 is at the far side, +y."""
+    """A closed solid between z = 0 and a (h, w) height field, all of it positive; row 0 is at the far side, +y.
+
+    UVs lay a picture of the same view on it from above (see `plan_camera`).
+    """
     top = np.asarray(heights, dtype=np.float64)
     if top.ndim != 2 or min(top.shape) < 2:
         raise ValueError(f"heights have shape {top.shape}; a solid needs at least 2×2 samples")
@@ -59,7 +73,15 @@ def solid(heights: ArrayLike, *, width: float = 100.0) -> Mesh:
     under = flat[ring] * np.array([1, 1, 0], np.float32)
     centre = np.array([[flat[:, 0].max() / 2, flat[:, 1].max() / 2, 0]], np.float32)
     faces = np.concatenate([surface, walls, bottom]).astype(np.uint32)
-    return Mesh(np.concatenate([flat, under, centre]), faces, up="+z")
+    vertices = np.concatenate([flat, under, centre])
+    return Mesh(vertices, faces, projection_uvs(vertices, plan_camera(columns, rows, width=width)), up="+z")
+
+
+def plan_camera(columns: int, rows: int, *, width: float = 100.0) -> Camera:
+    """The orthographic camera that sees a solid of (rows, columns) samples from above, one pixel for each sample."""
+    step = width / (columns - 1)
+    down = np.diag([1.0, -1.0, -1.0, 1.0])
+    return Camera(columns, rows, 1 / step, 1 / step, 0.5, rows - 0.5, "orthographic", down)
 
 
 def is_watertight(mesh: Mesh) -> bool:

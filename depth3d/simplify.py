@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from .camera import Camera
 from .mesh import Mesh
 
-#: Low enough that flat parts give up their triangles before curved ones do.
-AGGRESSIVENESS = 2.0
+#: How quickly the error that is allowed grows from pass to pass. The first is so low that flat parts give up their
+#: triangles before curved ones do; the others follow where that was not enough.
+_AGGRESSIVENESS = (2.0, 3.0, 4.5, 7.0)
+
+#: The library's errors are absolute: every mesh is brought to this size for it.
+_SIZE = 10.0
 
 # The library keeps its mesh in one global.
 _library = Lock()
@@ -34,16 +38,20 @@ def simplified(mesh: Mesh, faces: int, *, camera: Camera | None = None, keep_bor
         import fast_simplification
     except ImportError:
         raise ImportError("simplifying needs fast-simplification: pip install fast-simplification") from None
-    with _library:
-        vertices, corners = fast_simplification.simplify(
-            # Centred, because the library computes its quadrics in the coordinates that it is given.
-            mesh.vertices - (centre := mesh.vertices.mean(axis=0)),
-            mesh.faces.astype(np.int32),
-            target_count=faces,
-            agg=AGGRESSIVENESS,
-            preserve_border=keep_border,
-        )
-    out = Mesh((vertices + centre).astype(np.float32), corners.astype(np.uint32), up=mesh.up).compacted()
+    low, high = (np.array([f(mesh.vertices[:, axis]) for axis in range(3)]) for f in (np.min, np.max))
+    # Centred and scaled, because the library computes its quadrics in the coordinates that it is given.
+    centre, scale = (low + high) / 2, _SIZE / max(float(np.linalg.norm(high - low)), 1e-30)
+    vertices = (mesh.vertices - centre) * np.float32(scale)
+    corners = mesh.faces.astype(np.int32)
+    for aggressiveness in _AGGRESSIVENESS:
+        with _library:
+            vertices, corners = fast_simplification.simplify(
+                vertices, corners, target_count=faces, agg=aggressiveness, preserve_border=keep_border
+            )
+        if len(corners) <= 1.02 * faces:
+            break
+    vertices = (vertices / scale + centre).astype(np.float32)
+    out = Mesh(vertices, corners.astype(np.uint32), up=mesh.up).compacted()
     if mesh.uvs is not None and camera is not None:
         out = replace(out, uvs=projection_uvs(out.vertices, camera), texture=mesh.texture)
     return out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .camera import Camera
 from .mesh import Mesh
 
 
@@ -49,6 +50,13 @@ def heightmap_mesh(
     if skirt > 0:
         flat, flat_uvs, faces = _with_skirt(flat, flat_uvs, faces, ids, skirt)
     return Mesh(flat, faces.astype(np.uint32), flat_uvs, up="+y").compacted()
+
+
+def terrain_camera(columns: int, rows: int, *, spacing: float = 1.0) -> Camera:
+    """The orthographic camera that sees a `heightmap_mesh` of (rows, columns) samples from above, a pixel a sample."""
+    # x stays, the rows' z runs down the picture, and the camera looks along -y.
+    down = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    return Camera(columns, rows, 1 / spacing, 1 / spacing, 0.5, 0.5, "orthographic", down)
 
 
 def terrain_tiles(heights: ArrayLike, *, tile: int = 256, levels: int = 4, spacing: float = 1.0) -> Iterator[Tile]:

@@ -18,7 +18,7 @@ from rich.table import Table
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
 from bridge_protocol.records import InvalidValue
-from server import commands, machine
+from server import commands, machine, mesh_command
 from server.commands import Out, err, out
 from server.guard import ExposedWithoutTls
 from server.settings import GIB, Settings
@@ -85,6 +85,7 @@ def serve(
 app.command("generate")(
     commands.command("Generate", "prompt", "Paint, and save what was painted. Finds the running server, or starts one.")
 )
+app.command("mesh")(mesh_command.command())
 
 
 @app.command()

@@ -42,13 +42,16 @@ def argument(kind: str, name: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
-def job_of(kind: str, given: Mapping[str, Any]) -> Any:
-    """The job that options ask for; those that are None were not given. Raises InvalidValue."""
+def job_of(kind: str, given: Mapping[str, Any], ready: Mapping[str, Any] | None = None) -> Any:
+    """The job that options ask for; those that are None were not given. Raises InvalidValue.
+
+    ready: fields whose values are no options' texts but what the schema wants already.
+    """
     fields = {field["name"]: field for field in jobs.schema()[kind]["fields"]}
     plain = {
         name: _value(fields[name], value, name) for name, value in given.items() if value is not None and value != []
     }
-    return jobs.job_from_plain(kind, plain)
+    return jobs.job_from_plain(kind, {**plain, **(ready or {})})
 
 
 def _parameter(field: dict[str, Any]) -> inspect.Parameter:

@@ -77,6 +77,11 @@ def _new(folder: Path, name: str, suffix: str, write: Callable[[BinaryIO], objec
     raise FileExistsError(f"{folder} holds too many files called {name}")
 
 
+def write_over(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write a picture (h, w, 3 or 4) as a PNG file under exactly this name."""
+    Image.fromarray(picture).save(path, "PNG")
+
+
 def _open(path: Path, field: str) -> Image.Image:
     try:
         with warnings.catch_warnings():

@@ -152,3 +152,19 @@ def test_orbiting_keeps_the_pivot_in_the_middle(view):
         assert z == pytest.approx(pivot[2])
     assert orbited(camera, mesh, 20).position[0] > 0
     assert orbited(camera, mesh, 0, 20).position[1] < 0
+
+
+def test_simplifying_does_not_depend_on_the_scenes_units(view):
+    camera, depth, _ = view
+    metres, millimetres = corner_mesh(depth, camera), corner_mesh(depth * 1000, camera)
+    a, b = (simplified(mesh, len(mesh.faces) // 5, camera=camera) for mesh in (metres, millimetres))
+    assert len(a.faces) == pytest.approx(len(b.faces), rel=0.01)
+    seen = [rasterise(mesh.vertices, mesh.faces, camera).depth for mesh in (a, b)]
+    assert np.percentile(np.abs(seen[1] / 1000 - seen[0]) / depth, 95) < 1e-4
+
+
+def test_a_surface_that_is_curved_everywhere_is_simplified_as_far_as_asked():
+    rows, columns = np.indices((96, 96))
+    depth = (4 + 0.05 * np.sin(rows / 3) * np.sin(columns / 3)).astype(np.float32)
+    mesh = corner_mesh(depth, Camera(96, 96, 100, 100, 48, 48))
+    assert len(simplified(mesh, 800).faces) <= 816

@@ -3,7 +3,9 @@ import pytest
 from PIL import Image
 
 from depth3d import read
-from depth3d.read import Calibration, fit_disparity, read_calibration, read_depth, read_values
+from depth3d.calibration import Calibration, read_calibration
+from depth3d.fit import fit_disparity
+from depth3d.read import read_depth, read_values
 
 CALIB = """cam0=[3979.911 0 1244.772; 0 3979.911 1019.507; 0 0 1]
 cam1=[3979.911 0 1369.115; 0 3979.911 1019.507; 0 0 1]
