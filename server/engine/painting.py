@@ -13,7 +13,7 @@ from server.engine.errors import InvalidRequest
 from server.engine.probe import CONTROLS
 
 Pixels = NDArray[Any]
-Phase = Literal["loading", "encoding", "sampling", "decoding", "compositing"]
+Phase = Literal["loading", "encoding", "sampling", "decoding", "compositing", "baking"]
 
 
 @dataclass(frozen=True, eq=False)

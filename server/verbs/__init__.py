@@ -54,7 +54,7 @@ def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[
 
 
 #: Which module carries out which kind of job. Each is imported with its first job: a worker starts without all of them.
-_MODULES = {"Generate": "generate"}
+_MODULES = {"Generate": "generate", "Views": "views"}
 
 
 def verb(kind: str) -> Verb:
