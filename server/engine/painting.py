@@ -14,7 +14,16 @@ from server.engine.probe import CONTROLS
 
 Pixels = NDArray[Any]
 Phase = Literal[
-    "loading", "encoding", "sampling", "decoding", "compositing", "reading", "meshing", "writing", "rendering"
+    "loading",
+    "encoding",
+    "sampling",
+    "decoding",
+    "compositing",
+    "reading",
+    "meshing",
+    "baking",
+    "writing",
+    "rendering",
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge_protocol import jobs
 from bridge_protocol.blobs import ColorSpace
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
 
@@ -53,11 +54,12 @@ def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[
     return np.frombuffer(buffer, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
-#: Which module carries out which kind of job. Each is imported with its first job: a worker starts without all of them.
-_MODULES = {"Generate": "generate", "Mesh": "mesh"}
-
-
 def verb(kind: str) -> Verb:
-    """What carries out jobs of that kind. Raises KeyError."""
-    run: Verb = importlib.import_module(f"server.verbs.{_MODULES[kind]}").run
+    """What carries out jobs of that kind: `run` of the module of its name. Raises KeyError.
+
+    Each is imported with its first job: a worker starts without all of them.
+    """
+    if kind not in jobs.KINDS:
+        raise KeyError(kind)
+    run: Verb = importlib.import_module(f"server.verbs.{kind.lower()}").run
     return run

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scene
 
-from depth3d.bake import View, bake, dilated, texels
+from depth3d.bake import Blending, Canvas, View, bake
 from depth3d.camera import Camera
 from depth3d.mesh import corner_mesh
 from depth3d.normals import normals_from_depth, opengl_to_normals
 from depth3d.relief import solid
 from depth3d.render import rasterise
+from depth3d.texels import dilated, texels
 from depth3d.texture import detail_maps, unwrapped
 
 #: A wall of 4 × 3 metres seen steeply from the side, so that an affine projection would be far off.
@@ -51,6 +54,44 @@ def test_the_projection_divides_by_depth():
     assert np.linalg.norm(middle[0] - camera.project([0, 0, 0])[0]) < 1e-6
 
 
+def tilted(camera: Camera, degrees: float) -> Camera:
+    """The camera turned about the wall's upright axis."""
+    turn = np.radians(degrees)
+    eye = 3.5 * np.array([np.sin(turn), 0, -np.cos(turn)])
+    return camera.looking_at(eye, (0, 0, 0), up=(0, -1, 0))
+
+
+PARENT = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, -20], [0, 0, 1, 300], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("degrees", [30, 60, 75])
+@pytest.mark.parametrize("kind", ["perspective", "shifted", "orthographic", "parented", "small picture"])
+def test_each_texel_gets_what_lies_at_its_place_to_within_one_texel(kind, degrees):
+    camera = tilted(Camera.from_fov(1024, 768, fov_x=60), degrees)
+    wall = WALL
+    if kind == "shifted":
+        camera = replace(camera, cx=camera.cx + 90, cy=camera.cy - 60)
+    elif kind == "orthographic":
+        camera = tilted(Camera.orthographic(1024, 768, scale=4.5), degrees)
+    elif kind == "parented":
+        wall = WALL @ PARENT[:3, :3].T + PARENT[:3, 3]
+        camera = replace(camera, world_to_camera=camera.world_to_camera @ np.linalg.inv(PARENT))
+    raster = rasterise(wall, FACES, camera)
+    place = raster.interpolate(FACES, UVS)
+    picture = np.zeros((768, 1024, 3), np.uint8)
+    picture[..., :2] = np.rint(place * 255)
+    if kind == "small picture":
+        picture = picture.reshape(384, 2, 512, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+    baked = bake(wall, FACES, UVS, [View(camera, picture, raster.depth)], width=160, height=120, dilation=0)
+    row, column = np.nonzero(baked.seen)
+    found = baked.texture[row, column, :2] / 255.0 * (160, 120)
+    off = np.linalg.norm(found - np.stack([column + 0.5, row + 0.5], 1), axis=1)
+    # Half the step of 8 bits over 160 texels is 0.31 of one.
+    inner = (column > 2) & (column < 157) & (row > 2) & (row < 117)
+    assert inner.sum() > 5000
+    assert off[inner].max() <= 1
+
+
 def test_what_a_view_cannot_see_is_not_painted_by_it():
     screen = np.array([[-0.7, -0.7, -1], [0.7, -0.7, -1], [0.7, 0.7, -1], [-0.7, 0.7, -1.0]])
     vertices, faces = np.concatenate([WALL, screen]), np.concatenate([FACES, FACES + 4])
@@ -83,6 +124,63 @@ def test_two_views_meet_without_a_seam_and_the_squarer_one_wins():
     assert row[20, 0] > 200
     assert row[140, 2] > 200
     assert np.abs(np.diff(row[10:150, 0])).max() < 40
+
+
+def test_the_nearer_view_wins_where_both_look_squarely():
+    near, far = (painted(camera_at(0, 0, -z), WALL, FACES) for z in (3, 12))
+    red = View(near.camera, np.full((300, 400, 3), (255, 0, 0), np.uint8), near.depth)
+    blue = View(far.camera, np.full((300, 400, 3), (0, 0, 255), np.uint8), far.depth)
+    baked = bake(WALL, FACES, UVS, [blue, red], width=640, height=480, dilation=0)
+    assert baked.texture[240, 320, 0] > 230
+
+
+def test_a_silhouette_lends_no_colour_to_what_lies_behind_it():
+    screen = np.array([[-0.7, -0.7, -1], [0.7, -0.7, -1], [0.7, 0.7, -1], [-0.7, 0.7, -1.0]])
+    vertices, faces = np.concatenate([WALL, screen]), np.concatenate([FACES, FACES + 4])
+    uvs = np.concatenate([UVS * (0.5, 1), UVS * (0.5, 1) + (0.5, 0)])
+    camera = camera_at(0.3, 0.2, -4)
+    raster = rasterise(vertices, faces, camera)
+    picture = np.where((raster.face >= 2)[..., None], (255, 0, 0), (0, 255, 0)).astype(np.uint8)
+    baked = bake(
+        vertices, faces, uvs, [View(camera, picture, raster.depth)], width=400, height=300, dilation=0,
+        blending=Blending(edge=0),
+    )  # fmt: skip
+    wall, front = baked.texture[:, :200], baked.texture[:, 200:]
+    assert (wall[wall[..., 3] > 0][:, :3] == (0, 255, 0)).all()
+    assert (front[front[..., 3] > 0][:, :3] == (255, 0, 0)).all()
+    assert (front[..., 3] > 0).mean() > 0.95
+
+
+def test_beside_a_seam_every_texel_is_covered_and_beside_what_is_unseen_none_is():
+    # Two walls back to back, each with an island of its own; the camera sees one.
+    uvs = np.concatenate([UVS * (0.4, 0.8) + (0.05, 0.1), UVS * (0.4, 0.8) + (0.55, 0.1)])
+    faces = np.concatenate([FACES, FACES[:, ::-1] + 4])
+    vertices = np.concatenate([WALL, WALL + np.array([0, 0, 0.1])])
+    view = painted(camera_at(0, 0, -4.5), vertices, faces)
+    baked = bake(vertices, faces, uvs, [view], width=200, height=100, dilation=4)
+    front = baked.texture[:, :100, 3] > 0
+    assert front[6:94, 6:94].all()
+    assert not front[:5].any()
+    assert not (baked.texture[:, 110:, 3] > 0).any()
+    assert not baked.seen[:, 100:].any()
+    assert baked.coverage == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_view_laid_over_replaces_what_is_there_and_leaves_the_rest():
+    view = painted(camera_at(0, 0, -3.5), WALL, FACES)
+    canvas = Canvas(WALL, FACES, UVS, 160, 120)
+    canvas.add(View(view.camera, np.full((300, 400, 3), (255, 0, 0), np.uint8), view.depth))
+    half = np.zeros((300, 400), np.float32)
+    half[:, 200:] = 1
+    blue = View(view.camera, np.full((300, 400, 3), (0, 0, 255), np.uint8), view.depth, half)
+    canvas.add(blue, over=True)
+    row = canvas.baked().texture[60]
+    assert (row[20:75, :3] == (255, 0, 0)).all()
+    assert (row[85:140, :3] == (0, 0, 255)).all()
+    colours, confidence, weight = canvas.render(canvas.baked(), view.camera)
+    assert (colours[150, 100, :3] == (255, 0, 0)).all()
+    assert confidence[150, 200] > 0
+    assert weight[150, 200] > weight[150, 30]
 
 
 def test_masks_and_weights_decide_what_counts():
