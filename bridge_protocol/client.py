@@ -59,6 +59,7 @@ class BridgeClient:
     host, whose unacknowledged results come again (through `on_orphan`). shared_memory: whether payloads may go through
     the shared folder. on_state: told "connecting: …", "connected" or "closed" as it changes; on_orphan: given the
     result of a job that this run of the host did not submit. runtime: the runtime folder, where it is not the user's.
+    server_command: the `brushwire` command that starts a server, where it is not on the path.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class BridgeClient:
         on_state: Callable[[str], None] | None = None,
         on_orphan: Callable[[Event], None] | None = None,
         runtime: Path | None = None,
+        server_command: str | None = None,
     ) -> None:
         self._name, self._url, self._token, self._runtime = name, url, token, runtime
         self._start_server, self._shared_memory = start_server, shared_memory
+        self._server_command = server_command
         self._on_state, self._on_orphan = on_state, on_orphan
         self._session = ClientSession(name, session=session)
         self._lane = ClientLane()
@@ -104,6 +107,11 @@ class BridgeClient:
     def session_id(self) -> str | None:
         """The session's id, for a host that wants to come back to it after its own restart."""
         return self._session.id
+
+    @property
+    def problem(self) -> BridgeError | None:
+        """Why there is no connection now; None while there is one, or before the first attempt has ended."""
+        return self._problem
 
     @property
     def uses_shared_memory(self) -> bool:
@@ -276,7 +284,7 @@ class BridgeClient:
             return self._url, token
         address = discovery.find(self._runtime)
         if self._start_server and (address is None or not discovery.listens(address)):
-            address = launch.start_server(self._runtime)
+            address = launch.start_server(self._runtime, self._server_command, lambda: self._closing)
         if address is None:
             raise BridgeError("no_server", "No server is running.", "Start one with `brushwire serve`.", retryable=True)
         return address.url, token

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import discovery
@@ -15,12 +16,25 @@ from . import discovery
 _TIMEOUT = 60.0
 
 
-def start_server(runtime: Path | None = None) -> discovery.Address | None:
-    """Run ``brushwire serve`` detached and wait until it has told where it listens; None where that fails."""
-    command = shutil.which("brushwire") or str(Path(sys.executable).with_name("brushwire"))
+#: What a host sets for its own Python and libraries, and would break the server's.
+_HOSTS_OWN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH")
+
+
+def start_server(
+    runtime: Path | None = None, command: str | None = None, given_up: Callable[[], bool] = lambda: False
+) -> discovery.Address | None:
+    """Run ``brushwire serve`` detached and wait until it has told where it listens; None where that fails.
+
+    command: the `brushwire` command, where it is not on the path. given_up: asked while it waits; the server goes on.
+    """
+    command = command or shutil.which("brushwire") or str(Path(sys.executable).with_name("brushwire"))
     if not Path(command).exists():
         return None
     environment = dict(os.environ)
+    # A virtual environment's command finds its own packages; this process's settings are only for itself.
+    if Path(command).parent != Path(sys.executable).parent:
+        for name in _HOSTS_OWN:
+            environment.pop(name, None)
     if runtime is not None:
         environment["BRUSHWIRE_RUNTIME"] = str(runtime)
     stale = discovery.find(runtime)
@@ -34,7 +48,7 @@ def start_server(runtime: Path | None = None) -> discovery.Address | None:
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
     deadline = time.monotonic() + _TIMEOUT
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None and not given_up():
         address = discovery.find(runtime)
         if address is not None and address != stale:
             return address

@@ -91,7 +91,7 @@ def encode(record: Any) -> dict[str, Any]:
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if not _is_default(field, value):
-            out[field.name] = _encode_value(value)
+            out[field.name] = encode_value(value)
     return out
 
 
@@ -125,7 +125,7 @@ def field_types(cls: type) -> dict[str, Any]:
 
 
 def blob_refs(record: Any) -> list[BlobRef | Blob]:
-    """Every blob that a record speaks of, in the order of its fields."""
+    """Every blob that a record (or a map of plain values) speaks of, in the order of its fields."""
     found: list[BlobRef | Blob] = []
 
     def walk(value: Any) -> None:
@@ -133,6 +133,9 @@ def blob_refs(record: Any) -> list[BlobRef | Blob]:
             found.append(value)
         elif isinstance(value, (list, tuple)):
             for item in value:
+                walk(item)
+        elif isinstance(value, dict):
+            for item in value.values():
                 walk(item)
         elif dataclasses.is_dataclass(value):
             for field in dataclasses.fields(value):
@@ -150,13 +153,16 @@ def _is_default(field: dataclasses.Field[Any], value: object) -> bool:
     return False
 
 
-def _encode_value(value: Any) -> Any:
+def encode_value(value: Any) -> Any:
+    """A field's value as plain values: records as maps, blobs as what names them."""
     if isinstance(value, Blob):
         value = value.ref
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return encode(value)
     if isinstance(value, (list, tuple)):
-        return [_encode_value(item) for item in value]
+        return [encode_value(item) for item in value]
+    if isinstance(value, dict):
+        return {key: encode_value(item) for key, item in value.items()}
     return value
 
 

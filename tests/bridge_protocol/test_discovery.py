@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -171,3 +172,27 @@ def test_a_server_that_cannot_start_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setattr(launch.sys, "executable", str(tmp_path / "empty" / "python"))
     assert launch.start_server(tmp_path / "run") is None
+
+
+@posix
+def test_a_named_command_starts_without_what_a_host_sets_for_its_own_python(tmp_path, monkeypatch):
+    command = tmp_path / "brushwire"
+    command.write_text(f"#!/bin/sh\nenv > {tmp_path / 'environment'}\nexit 1\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PYTHONHOME", "/of/the/host")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/of/the/host")
+    assert launch.start_server(machine.private_folder(tmp_path / "run"), str(command)) is None
+    environment = (tmp_path / "environment").read_text()
+    assert "/of/the/host" not in environment
+    assert f"BRUSHWIRE_RUNTIME={tmp_path / 'run'}" in environment
+
+
+@posix
+def test_whoever_gives_up_waiting_for_a_server_waits_no_longer(tmp_path):
+    command = tmp_path / "brushwire"
+    command.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\nexec sleep 20\n")
+    command.chmod(0o755)
+    began = time.monotonic()
+    runtime = machine.private_folder(tmp_path / "run")
+    assert launch.start_server(runtime, str(command), (tmp_path / "started").exists) is None
+    assert time.monotonic() - began < 15

@@ -10,7 +10,7 @@ import pytest
 from bridge_protocol import jobs
 from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.jobs import Control, Generate, Lora, job_from_plain, job_to_plain
-from bridge_protocol.records import InvalidValue
+from bridge_protocol.records import InvalidValue, blob_refs
 
 IMAGE = BlobRef(bytes(32), (64, 64, 3), "uint8", "srgb")
 
@@ -92,7 +92,7 @@ def test_the_schema_says_what_a_form_must_know():
     fields = {field["name"]: field for field in jobs.schema()["Generate"]["fields"]}
     assert fields["width"] == {
         "name": "width", "type": "integer", "optional": True, "default": None, "unit": "px", "minimum": 64,
-        "maximum": 8192, "step": 8, "doc": "Width; none: the image's, or the model's own.",
+        "maximum": 8192, "step": 8, "doc": "Width; none: the image's, or the model's own.", "essential": True,
     }  # fmt: skip
     assert fields["sampler"]["type"] == "choice"
     assert "Euler a" in fields["sampler"]["choices"]
@@ -144,3 +144,12 @@ def test_what_no_field_alone_can_tell_is_refused_by_the_job(make, field):
         make()
     assert caught.value.field == field
     assert caught.value.remedy
+
+
+def test_a_plain_job_carries_what_this_version_does_not_know_with_its_arrays_by_reference():
+    image = Blob.of(bytes(12), shape=(2, 2, 3))
+    job = jobs.PlainJob("Generate", {"image": image, "controls": [{"kind": "depth", "image": image}], "glow": 0.5})
+    kind, plain = jobs.job_to_plain(job)
+    assert (kind, plain["glow"], plain["image"]["digest"]) == ("Generate", 0.5, image.ref.digest)
+    assert plain["controls"][0]["image"] == plain["image"]
+    assert blob_refs(job) == [image, image]
