@@ -36,7 +36,9 @@ def test_colours_are_no_grey():
     assert pixels.grey_of(pixels.Picture(bytes([1, 2, 1]), 1, 1, 3, "uint8")) is None
 
 
-@pytest.mark.parametrize(("depth", "expected"), {"U8": 128, "U16": 128 * 257, "F16": 128 / 255, "F32": 128 / 255}.items())
+@pytest.mark.parametrize(
+    ("depth", "expected"), {"U8": 128, "U16": 128 * 257, "F16": 128 / 255, "F32": 128 / 255}.items()
+)
 def test_a_mask_becomes_the_alpha_of_any_depth(depth, expected):
     picture = pixels.Picture(np.ones((1, 2, 3), DTYPES[depth]).tobytes(), 2, 1, 3, pixels.DTYPES[depth])
     out = np.frombuffer(pixels.to_krita(picture, bytes([0, 128])), DTYPES[depth]).reshape(2, 4)
@@ -50,7 +52,7 @@ def test_nan_and_infinity_keep_their_bits():
 
 
 def test_a_picture_of_another_length_than_its_size_is_refused():
-    with pytest.raises(ValueError, match="needs|has 12 bytes, not 11"):
+    with pytest.raises(ValueError, match="12 bytes, not 11"):
         pixels.Picture(bytes(11), 2, 2, 3, "uint8")
 
 
