@@ -1,6 +1,7 @@
 """What a picture was painted from, as plain JSON: enough to paint it again to the bit.
 
-    {"kind": "Generate", "job": {"prompt": …, "seed": …, "image": {"digest": hex, "shape": […], "dtype": …}, …}}
+    {"kind": "Generate", "job": {"prompt": …, "seed": …, "image": {"digest": hex, "shape": […], "dtype": …}, …},
+     "picture": {"index": 0, "seed": …, "prompt": …}}
 
 Fields that equal their defaults are left out, and so are the pixels of pictures that went in: a digest names them.
 """
@@ -14,9 +15,6 @@ from typing import Any
 from bridge_protocol import jobs
 from bridge_protocol.records import InvalidValue
 
-#: What of a picture's info takes the place of the job's own field.
-_DRAWN = ("seed", "variation_seed", "prompt", "negative_prompt")
-
 
 def plain(job: Any) -> dict[str, Any]:
     """A job as plain JSON, its arrays by their digests."""
@@ -25,34 +23,43 @@ def plain(job: Any) -> dict[str, Any]:
 
 
 def of_picture(result: Mapping[str, Any], picture: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The job that paints one picture of a result again; None if the result does not tell.
+    """What paints one picture of a result again: {"kind", "job", "picture"}; None if the result does not tell.
 
-    result: the result's info, with the job as `plain` made it. picture: the picture's own info: its seed, and the
-    words that were drawn for it.
+    result: the result's info, with the job as `plain` made it, the model that painted and the first seeds. picture:
+    the picture's own info: its index in the batch, its seed, and the words that were drawn for it. A batch is painted
+    again as a batch, because a picture of one is rounded otherwise than a picture alone.
     """
     told = result.get("job")
     if not isinstance(told, dict) or not isinstance(told.get("job"), dict):
         return None
-    fields = {**told["job"], **{name: picture[name] for name in _DRAWN if name in picture}}
-    fields.pop("batch", None)
-    if result.get("model"):
-        fields["model"] = result["model"]
-    return {"kind": told.get("kind", "Generate"), "job": fields}
+    fields = {**told["job"], **{name: result[name] for name in ("model", "seed", "variation_seed") if name in result}}
+    if fields.get("batch", 1) == 1:  # alone, it needs no more lots; those of a batch are drawn again by their seeds
+        fields |= {name: picture[name] for name in ("prompt", "negative_prompt") if name in picture}
+    return {"kind": told.get("kind", "Generate"), "job": fields, "picture": dict(picture)}
 
 
-def job_of(text: str) -> Any:
-    """The job in a picture's text, every field checked: the text may come from anywhere. Raises InvalidValue."""
+def fields_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The job's fields in what `of_picture` tells, as `jobs.job_from_plain` takes them."""
+    fields: dict[str, Any] = _with_bytes(told["job"])
+    return fields
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """What `of_picture` told, from a picture's text, which may come from anywhere. Raises InvalidValue."""
     try:
         told = json.loads(text)
-        kind, fields = told["kind"], _with_bytes(told["job"])
+        fine = isinstance(told["kind"], str) and isinstance(told["job"], dict)
+        _with_bytes(told["job"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise InvalidValue("brushwire", text, "a job as JSON", "Take a picture that was saved by Brushwire.") from None
-    return jobs.job_from_plain(kind, fields)
+        fine = False
+    if not fine:
+        raise InvalidValue("brushwire", text, "a job as JSON", "Take a picture that was saved by Brushwire.")
+    return dict(told)
 
 
 def parameters(told: Mapping[str, Any], size: tuple[int, int]) -> str:
     """The job in the words that the common tools write into a picture's "parameters". size: width and height."""
-    job = told["job"]
+    job = {**told["job"], **told.get("picture", {})}
     lines = [str(job.get("prompt", ""))]
     if job.get("negative_prompt"):
         lines.append(f"Negative prompt: {job['negative_prompt']}")

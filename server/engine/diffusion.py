@@ -112,9 +112,14 @@ class Painter:
         raise_if(work.cancelled)
         self._check_seamless(work.plan, checkpoint, work.tiling is not None)
         pipeline = self._pipeline(work.plan, checkpoint, nets, vae)
+        tiling = work.tiling
+        if tiling and nets and work.plan.regions:
+            raise InvalidRequest(
+                "regions, controls and tile are given together, and only two of them go together.",
+                "Leave one of them out.",
+            )
         with ExitStack() as stack:
             stack.enter_context(_adapters(pipeline, work))
-            tiling = work.tiling
             whole = [] if tiling else [pipeline.unet, *nets]  # a window's edges are not the picture's
             stack.enter_context(seamless.wrapping([*whole, vae], *work.wraps))
             stack.enter_context(windows.windowed(pipeline.unet, nets, tiling))

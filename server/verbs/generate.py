@@ -34,8 +34,8 @@ def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress
 
 
 def picture_info(painting: Painting, index: int) -> dict[str, Any]:
-    """What belongs to one picture of a painting: with these fields and a batch of 1 the job paints it again."""
-    info: dict[str, Any] = {"seed": painting.seeds[index]}
+    """What belongs to one picture of a painting."""
+    info: dict[str, Any] = {"index": index, "seed": painting.seeds[index]}
     if painting.variation_seeds is not None:
         info["variation_seed"] = painting.variation_seeds[index]
     for name, texts in (("prompt", painting.prompts), ("negative_prompt", painting.negative_prompts)):
@@ -45,9 +45,14 @@ def picture_info(painting: Painting, index: int) -> dict[str, Any]:
 
 
 def painting_info(job: Painted, painting: Painting) -> dict[str, Any]:
-    """What belongs to a painting as a whole. "job": what was asked, its arrays as digests, in plain JSON."""
+    """What belongs to a painting as a whole. "job": what was asked, its arrays as digests, in plain JSON; "model",
+    "seed" and "variation_seed" say what it left open.
+    """
+    varied = {} if painting.variation_seeds is None else {"variation_seed": painting.variation_seeds[0]}
     return {
         "model": painting.model,
+        "seed": painting.seeds[0],
+        **varied,
         "controlnets": list(painting.controlnets),
         "timings": {phase: float(seconds) for phase, seconds in painting.timings.items()},
         "fallbacks": list(painting.fallbacks),
