@@ -18,7 +18,7 @@ from rich.table import Table
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
 from bridge_protocol.records import InvalidValue
-from server import commands, machine, mesh_command
+from server import commands, machine, mesh_command, pictures
 from server.commands import Out, err, out
 from server.guard import ExposedWithoutTls
 from server.settings import GIB, Settings
@@ -102,6 +102,18 @@ def models(models: Models = None) -> None:
     out.print(table)
     for refused in catalog.refused():
         err.print(f"refused: {escape(refused.name)}: {escape(str(refused.error))}", style="yellow")
+
+
+@app.command()
+def inspect(picture: Annotated[Path, typer.Argument(help="A picture file.", show_default=False)]) -> None:
+    """Print what a saved picture was painted from: its job as JSON, or what another tool wrote into it."""
+    told, parameters = pictures.job_text(picture)
+    if told is not None:
+        out.print_json(data=told)
+    elif parameters:
+        out.print(escape(parameters), highlight=False, soft_wrap=True)
+    else:
+        raise InvalidValue("picture", str(picture), "a picture that carries its job", "Take one that Brushwire saved.")
 
 
 @jobs_app.callback(invoke_without_command=True)

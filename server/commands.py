@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.client import BridgeClient, JobResult
 from bridge_protocol.messages import Accepted
-from server import options, pictures, watching
+from bridge_protocol.records import InvalidValue
+from server import options, pictures, provenance, watching
 
 out = Console()
 err = Console(stderr=True)
 
 Out = Annotated[Path, typer.Option("--out", help="Where the results go; nothing there is overwritten.")]
+
+Like = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads it
+    typer.Option("--like", help="Paint a saved picture again, from the job that it carries; other options change it."),
+]
 
 #: Writes what a job made into a folder, and returns the paths.
 Save = Callable[[JobResult, Path], list[Path]]
@@ -33,15 +42,22 @@ def command(kind: str, positional: str, doc: str, save: Save | None = None) -> C
     """
     name = f"brushwire {kind.lower()}"
 
-    def run(out: Path, detach: bool, timeout: float | None, **given: Any) -> None:
-        job = options.job_of(kind, given)
-        submit(job, name, str(given[positional] or kind.lower()), out, detach, timeout, save or save_each)
+    def run(out: Path, detach: bool, timeout: float | None, like: Path | None = None, **given: Any) -> None:
+        chosen = save or save_each
+        if like is None:
+            job = options.job_of(kind, given)
+        else:
+            job, index = _job_like(kind, like, given)
+            chosen = functools.partial(save_each, only=index)
+        submit(job, name, str(given[positional] or kind.lower()), out, detach, timeout, chosen)
 
     own: list[tuple[str, Any, Any]] = [
         ("out", Out, Path()),
         ("detach", Annotated[bool, typer.Option("--detach", help="Do not wait; fetch it later.")], False),
         ("timeout", Annotated[float | None, typer.Option(help="Seconds to wait at most.")], None),
     ]
+    if kind == "Generate":
+        own.append(("like", Like, None))
     fixed = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, annotation, default in own
@@ -77,16 +93,52 @@ def submit(
         handle.acknowledge()
 
 
-def save_each(result: JobResult, folder: Path) -> list[Path]:
-    """Write each thing that a job made as a new file; whole files that it made keep the suffix in their info."""
+def _job_like(kind: str, picture: Path, given: dict[str, Any]) -> tuple[Any, int]:
+    """The job that a picture was painted from, with the given options in place of its own, and which picture of its
+    batch it is. Raises InvalidValue.
+    """
+    told, _ = pictures.job_text(picture)
+    if told is None or told["kind"] != kind:
+        allowed = f"a picture that carries a {kind} job"
+        raise InvalidValue("like", str(picture), allowed, "Look at it with: brushwire inspect FILE")
+    job = options.job_of(kind, given, provenance.fields_of(told))
+    for path, array in _arrays(job):
+        if not isinstance(array, Blob):
+            sentence = "given again: the picture carries its digest alone"
+            raise InvalidValue(path, f"{array.dtype} {array.shape}", sentence, f"Add the option for {path}.")
+    index = told.get("picture", {}).get("index", 0)
+    return job, index if isinstance(index, int) else 0
+
+
+def _arrays(record: Any, path: str = "") -> Iterator[tuple[str, Blob | BlobRef]]:
+    """Every array of a job, with its field's path."""
+    if isinstance(record, (Blob, BlobRef)):
+        yield path, record
+    elif isinstance(record, list):
+        for number, item in enumerate(record):
+            yield from _arrays(item, f"{path}[{number}]")
+    elif dataclasses.is_dataclass(record):
+        for field in dataclasses.fields(record):
+            yield from _arrays(getattr(record, field.name), f"{path}.{field.name}" if path else field.name)
+
+
+def save_each(result: JobResult, folder: Path, only: int | None = None) -> list[Path]:
+    """Write each thing that a job made as a new file; whole files that it made keep the suffix in their info.
+
+    only: which picture of a batch, if not all.
+    """
     paths = []
     for output, blob in zip(result.outputs, result.blobs, strict=True):
+        if only is not None and output.info.get("index", only) != only:
+            continue
         name = f"{output.name}-{output.info['seed']}" if "seed" in output.info else output.name
         array = watching.array_of(blob)
         suffix = output.info.get("suffix")
-        paths.append(
-            pictures.write_file(array, folder, name, suffix) if suffix else pictures.write(array, folder, name)
-        )
+        if suffix:
+            paths.append(pictures.write_file(array, folder, name, suffix))
+        else:
+            told = provenance.of_picture(result.info, output.info)
+            paths.append(pictures.write(array, folder, name, told))
     return paths
 
 

@@ -45,13 +45,13 @@ def argument(kind: str, name: str) -> inspect.Parameter:
 def job_of(kind: str, given: Mapping[str, Any], ready: Mapping[str, Any] | None = None) -> Any:
     """The job that options ask for; those that are None were not given. Raises InvalidValue.
 
-    ready: fields whose values are no options' texts but what the schema wants already.
+    ready: fields whose values are no options' texts but what the schema wants already; options go before them.
     """
     fields = {field["name"]: field for field in jobs.schema()[kind]["fields"]}
     plain = {
         name: _value(fields[name], value, name) for name, value in given.items() if value is not None and value != []
     }
-    return jobs.job_from_plain(kind, {**plain, **(ready or {})})
+    return jobs.job_from_plain(kind, {**(ready or {}), **plain})
 
 
 def _parameter(field: dict[str, Any]) -> inspect.Parameter:

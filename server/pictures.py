@@ -1,19 +1,25 @@
-"""Picture files, for the command line alone: between a client and the server pixels are never encoded."""
+"""Picture files, for the command line and the gallery: between a client and the server pixels are never encoded."""
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from bridge_protocol.records import InvalidValue
+from server import provenance
 
+#: The chunk of a PNG that says what it was painted from.
+JOB = "brushwire"
 #: What may be decoded; Pillow knows many more formats, and each is a parser that a file could attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 MAX_PIXELS = 1 << 26
@@ -45,15 +51,47 @@ def read_array(path: Path, field: str) -> NDArray[Any]:
     return array
 
 
-def write(array: NDArray[Any], folder: Path, name: str) -> Path:
+def fits_png(array: NDArray[Any]) -> bool:
+    """Whether a PNG holds every bit of an array: uint8 of any channels, or uint16 (h, w)."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.dtype == np.uint16:
+        return array.ndim == 2
+    return array.dtype == np.uint8 and array.ndim in (2, 3) and channels in (1, 3, 4)
+
+
+def png(array: NDArray[Any], told: Mapping[str, Any] | None = None) -> bytes:
+    """A PNG of an array that `fits_png`, which carries what it was painted from.
+
+    told: what `provenance.of_picture` says. It stands in an iTXt chunk called "brushwire" as JSON, and as the common
+    tools' "parameters".
+    """
+    texts = PngInfo()
+    if told is not None:
+        texts.add_itxt(JOB, json.dumps(told, ensure_ascii=False))
+        texts.add_itxt("parameters", provenance.parameters(told, (array.shape[1], array.shape[0])))
+    file = io.BytesIO()
+    flat = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    Image.fromarray(flat).save(file, "PNG", pnginfo=texts)
+    return file.getvalue()
+
+
+def job_text(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """What a picture file was painted from, and its "parameters", which other tools write too. Raises InvalidValue."""
+    with _open(path, "picture") as image:
+        image.load()  # a PNG's texts may stand behind its pixels
+        texts = {key: str(value) for key, value in image.info.items() if isinstance(key, str)}
+    told = provenance.parsed(texts[JOB]) if JOB in texts else None
+    return told, texts.get("parameters", "")
+
+
+def write(array: NDArray[Any], folder: Path, name: str, told: Mapping[str, Any] | None = None) -> Path:
     """Write an array as a new file and return its path; a number is added where a file of that name is there.
 
-    uint8 becomes a PNG, and so does uint16 (h, w); anything else an .npy file, since PNG would take bits away.
+    What `fits_png` becomes a PNG that carries `told` (see `png`); anything else an .npy file.
     """
-    if array.dtype == np.uint8 and array.ndim in (2, 3):
-        return _new(folder, name, ".png", lambda file: Image.fromarray(array).save(file, "PNG"))
-    if array.dtype == np.uint16 and array.ndim == 2:
-        return _new(folder, name, ".png", lambda file: Image.fromarray(array).save(file, "PNG"))
+    if fits_png(array):
+        content = png(array, told)
+        return _new(folder, name, ".png", lambda file: file.write(content))
     return _new(folder, name, ".npy", lambda file: np.save(file, array))
 
 

@@ -117,7 +117,7 @@ def original(folder: Path, file: Path) -> None:
     state: dict[str, torch.Tensor] = {}
     for part, prefix, names in (
         ("unet", "model.diffusion_model.", _original_unet_name),
-        ("vae", "first_stage_model.", _original_vae_name),
+        ("vae", "first_stage_model.", original_vae_name),
         ("text_encoder", "cond_stage_model.transformer.text_model.", lambda name: name.removeprefix("text_model.")),
     ):
         (stored,) = (folder / part).glob("*.safetensors")
@@ -163,7 +163,8 @@ def _original_unet_name(name: str) -> str:
     return name
 
 
-def _original_vae_name(name: str) -> str:
+def original_vae_name(name: str) -> str:
+    """The name that the authors of latent diffusion gave a tensor of the autoencoder."""
     name = re.sub(r"up_blocks\.(\d)", lambda level: f"up.{3 - int(level[1])}", name)
     for new, old in (
         ("down_blocks", "down"), ("resnets", "block"), ("downsamplers.0", "downsample"), ("upsamplers.0", "upsample"),

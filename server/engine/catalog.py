@@ -16,8 +16,8 @@ from typing import Any
 from server.engine.errors import RefusedModel, UnknownModel
 from server.engine.headers import read_header
 from server.engine.probe import (
+    DESCRIBED,
     Description,
-    describe_controlnet,
     describe_pipeline,
     describe_single_file,
     pickle_refusal,
@@ -65,7 +65,7 @@ class Catalog:
 
     def models(self) -> list[ModelInfo]:
         """All models: checkpoints first, the starter before all others, those that can only inpaint last, by name."""
-        order = {"checkpoint": 0, "controlnet": 1, "lora": 2}
+        order = {"checkpoint": 0, "controlnet": 1, "lora": 2, "vae": 3}
         return sorted(
             self._models.values(),
             key=lambda m: (order[m.kind], not m.starter, "text-to-image" not in m.tasks, m.name.lower(), m.id),
@@ -108,11 +108,15 @@ class Catalog:
             f"Kinds that are there for it: {', '.join(fitting) or 'none'}. Put another one into a model folder.",
         )
 
+    def roots(self) -> list[Path]:
+        """The folders that are looked through, the starter's first."""
+        return [*([self.starter] if self.starter else []), *self.folders]
+
     def rescan(self) -> None:
         """Look at the folders again."""
         self._models: dict[str, ModelInfo] = {}
         self._refused: list[Refused] = []
-        roots = [*([self.starter] if self.starter else []), *self.folders]
+        roots = self.roots()
         allowed = [root.resolve() for root in roots]
         for root in roots:
             if root.is_dir():
@@ -211,15 +215,21 @@ def _read(root: Path, path: Path, allowed: list[Path]) -> ModelInfo | None:
         if not isinstance(config, dict):
             raise RefusedModel(f"{path.name}/{index.name} is not a JSON object.", "Download the model again.")
         is_pipeline = index.name == "model_index.json"
-        if not is_pipeline and config.get("_class_name") != "ControlNetModel":
+        describe = describe_pipeline if is_pipeline else DESCRIBED.get(str(config.get("_class_name")))
+        if describe is None or _is_part(path, config):
             return None
         _check_links(path, allowed)
-        description = (describe_pipeline if is_pipeline else describe_controlnet)(path, config)
+        description = describe(path, config)
         size, fingerprint = description.size_bytes, raw
     relative = path.relative_to(root).as_posix()
     name = path.stem if path.is_file() else (path.name if path != root else root.parent.name)
     digest = hashlib.sha256(f"{relative}\0{size}\0".encode() + fingerprint).hexdigest()[:16]
     return ModelInfo(**vars(replace(description, size_bytes=size)), id=digest, name=name, path=path)
+
+
+def _is_part(path: Path, config: dict[str, Any]) -> bool:
+    """Whether the folder is a pipeline's own part; ControlNets may lie within a pipeline's folder without being one."""
+    return config.get("_class_name") == "AutoencoderKL" and (path.parent / "model_index.json").is_file()
 
 
 def _escapes(path: Path) -> RefusedModel:

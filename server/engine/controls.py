@@ -37,7 +37,7 @@ def _drawn(control: ControlInput, width: int, height: int) -> NDArray[np.generic
     if not control.metric:
         return control.array
     if control.kind == "depth":
-        return depth_to_controlnet(control.array)
+        return depth_to_controlnet(control.array, control.near, control.far)
     if control.kind == "normal":
         return normals_to_controlnet(control.array)
     return draw_openpose([_pose(points, control.size or (width, height)) for points in control.array], height, width)

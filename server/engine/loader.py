@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -17,7 +18,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import diffusers
 import torch
-from diffusers import ControlNetModel, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -36,12 +37,30 @@ CONFIGS = Path(__file__).parent / "configs"
 _LOADING = Lock()
 
 
+class Remembered:
+    """The newest few of what was made before, by what it was made from."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._made: OrderedDict[Any, Any] = OrderedDict()
+
+    def get_or_make(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made for this key, made now if it is not there."""
+        if key not in self._made:
+            self._made[key] = make()
+            while len(self._made) > self.most:
+                self._made.popitem(last=False)
+        self._made.move_to_end(key)
+        return self._made[key]
+
+
 @dataclass(eq=False)
 class Checkpoint:
     """A loaded checkpoint. parts: name → module or tokenizer, as in a diffusers pipeline; scheduler: its own.
 
     options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
     hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint.
+    texts: what its text encoders made of the newest prompts.
     """
 
     info: ModelInfo
@@ -49,6 +68,11 @@ class Checkpoint:
     scheduler: SchedulerMixin
     options: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
+    texts: Remembered = field(default_factory=lambda: Remembered(64))
+
+    def encoders(self) -> tuple[tuple[str, str], ...]:
+        """Names of the text encoders, each with that of its tokenizer."""
+        return registry.FAMILIES[self.info.family].encoders
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -67,6 +91,18 @@ class ControlNet:
         return [self.net]
 
 
+@dataclass(eq=False)
+class Autoencoder:
+    """A loaded autoencoder that takes the place of a checkpoint's own."""
+
+    info: ModelInfo
+    vae: AutoencoderKL
+
+    def modules(self) -> list[torch.nn.Module]:
+        """The parts that hold weights."""
+        return [self.vae]
+
+
 class Loader:
     """Models on one device.
 
@@ -80,7 +116,7 @@ class Loader:
         self.dtype = weight_dtype(device)
         self.budget = device_budget(device) if budget is None else budget
         self.configs = configs
-        self._loaded: OrderedDict[str, Checkpoint | ControlNet] = OrderedDict()
+        self._loaded: OrderedDict[str, Checkpoint | ControlNet | Autoencoder] = OrderedDict()
 
     def checkpoint(self, info: ModelInfo, resident: bool = True) -> Checkpoint:
         """The checkpoint, loaded if it is not warm; on the device if it is to be resident, else in main memory."""
@@ -89,6 +125,10 @@ class Loader:
     def controlnet(self, info: ModelInfo, resident: bool = True) -> ControlNet:
         """The ControlNet, loaded if it is not warm; on the device if it is to be resident, else in main memory."""
         return self._get(info, self._load_controlnet, resident)
+
+    def autoencoder(self, info: ModelInfo, checkpoint: Checkpoint, resident: bool = True) -> Autoencoder:
+        """The autoencoder; a single file's is configured as the checkpoint's own, whose latents it shares."""
+        return self._get(info, lambda found: self._load_autoencoder(found, checkpoint), resident)
 
     def loaded(self) -> list[str]:
         """Ids of the warm models, the least recently used one first."""
@@ -179,6 +219,21 @@ class Loader:
         # OpenCLIP, SDXL's second text encoder, was trained with "!" (id 0) as its padding.
         padding = {"pad_token": "!"} if name == "tokenizer_2" else {}
         return CLIPTokenizer.from_pretrained(CONFIGS / "clip", model_max_length=77, local_files_only=True, **padding)
+
+    def _load_autoencoder(self, info: ModelInfo, checkpoint: Checkpoint) -> Autoencoder:
+        if info.path.is_dir():
+            check_weights(info.path)
+            vae = AutoencoderKL.from_pretrained(
+                info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True, variant=variant(info.path)
+            )
+        else:
+            read_header(info.path)
+            with tempfile.TemporaryDirectory() as config:
+                checkpoint.parts["vae"].save_config(Path(config) / "vae")
+                vae = AutoencoderKL.from_single_file(
+                    str(info.path), config=config, subfolder="vae", local_files_only=True, dtype=self.dtype
+                )
+        return Autoencoder(info, vae.eval().requires_grad_(False))
 
     def _load_controlnet(self, info: ModelInfo) -> ControlNet:
         if info.path.is_dir():

@@ -44,6 +44,8 @@ class ControlInput:
           21 of the right hand) or 130 (then 70 of the face); it is drawn.
     metric: whether `array` holds measured values (see above) instead of a control image.
     size: (width, height) of the picture that pose keypoints are given in; None means the request's size.
+    near, far: of a metric depth, what is drawn white and black, so that several views share one range; None takes the
+        map's own.
     weight: strength of the control, 0 to 2. start, end: the part of the sampling in [0, 1] in which it acts.
     model: id of the ControlNet; None takes the catalog's one for this kind and this checkpoint.
     """
@@ -56,11 +58,29 @@ class ControlInput:
     start: float = 0.0
     end: float = 1.0
     model: str | None = None
+    near: float | None = None
+    far: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RegionInput:
+    """A part of the picture with words of its own (MultiDiffusion, Bar-Tal et al. 2023).
+
+    mask: (h, w) uint8, uint16, float16 or float32, at the picture's size; full scale is all of it.
+    weight: how strongly, 0 to 4. Where the mask is full, the region's words have weight / (weight + 0.25) of the say
+    and the picture's own words the rest: 80 % at 1.
+    """
+
+    prompt: str
+    mask: Pixels
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class PaintRequest:
     """One painting.
+
+    prompt, negative_prompt: see `prompts` for their syntax; lots are drawn by each picture's seed.
 
     image: (h, w, 3|4) uint8, uint16, float16 or float32 (floats in [0, 1]), sRGB, rows from the top; None paints from
         nothing. The result then has the image's size, dtype and alpha; `width` and `height` are taken from it.
@@ -77,7 +97,12 @@ class PaintRequest:
     tile: pixels of the side of the overlapping windows in which the denoiser sees the picture (UNets alone); "native"
         is the model's native size, where the picture is larger than that; None is one piece. tile_overlap: pixels;
         None is half of the tile.
-    loras: (id, weight). model: id of a checkpoint; None takes the catalog's default.
+    loras: (id, weight). model: id of a checkpoint; None takes the catalog's default. vae: id of another autoencoder.
+    clip_skip: how many of the last layers of the CLIP text encoders are left out.
+    variation_strength: how far the starting noise is turned towards that of variation_seed (None draws one), by
+        spherical interpolation. Where it is not 0, the pictures of a batch share the seed and the variation seeds
+        count up.
+    regions: parts with words of their own.
     preview_every: a preview after every n steps, 0 for none. preview_size: longest side of a preview in pixels.
     """
 
@@ -105,6 +130,11 @@ class PaintRequest:
     model: str | None = None
     preview_every: int = 0
     preview_size: int = 512
+    vae: str | None = None
+    clip_skip: int = 0
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
+    regions: tuple[RegionInput, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +161,8 @@ class Painting:
     timings: seconds for each phase. fallbacks: sentences about everything that was done otherwise than asked (a
         truncated prompt, tiled decoding for want of memory, …).
     model: id of the checkpoint that painted. controlnets: ids of the ControlNets, in the order of the controls.
+    prompts, negative_prompts: what each picture was painted from, its lots drawn. variation_seeds: one for each
+        picture, if the request varied its seed.
     """
 
     images: list[Pixels]
@@ -141,6 +173,9 @@ class Painting:
     controlnets: list[str] = field(default_factory=list)
     timings: dict[Phase, float] = field(default_factory=dict)
     fallbacks: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    negative_prompts: list[str] = field(default_factory=list)
+    variation_seeds: list[int] | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -185,8 +220,15 @@ def check(request: PaintRequest) -> None:
     _check_range("preview_size", request.preview_size, 8, 8192)
     if request.seed is not None:
         _check_range("seed", request.seed, 0, 2**63 - 1 - request.batch)
+    _check_range("clip_skip", request.clip_skip, 0, 11)
+    _check_range("variation_strength", request.variation_strength, 0, 1)
+    if request.variation_seed is not None:
+        _check_range("variation_seed", request.variation_seed, 0, 2**63 - 1 - request.batch)
     for number, control in enumerate(request.controls):
         _check_control(f"controls[{number}]", control)
+    for number, region in enumerate(request.regions):
+        _check_pixels(f"regions[{number}].mask", region.mask, (2,), None)
+        _check_range(f"regions[{number}].weight", region.weight, 0, 4)
 
 
 def _check_control(name: str, control: ControlInput) -> None:

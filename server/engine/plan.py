@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from server.engine import compositing
+from server.engine import compositing, prompts
 from server.engine.catalog import Catalog, ModelInfo
 from server.engine.compositing import Float, Region
 from server.engine.controls import control_image
 from server.engine.errors import IncompatibleModels, InvalidRequest
-from server.engine.painting import PaintRequest, Pixels
+from server.engine.painting import PaintRequest, Pixels, RegionInput
 from server.engine.probe import Task
 
 
@@ -24,10 +26,12 @@ class Models:
     checkpoint: ModelInfo
     controlnets: tuple[ModelInfo, ...]
     loras: tuple[tuple[ModelInfo, float], ...]
+    vae: ModelInfo | None = None
 
     def ids(self) -> tuple[str, ...]:
         """Ids of those that the loader keeps."""
-        return (self.checkpoint.id, *(net.id for net in self.controlnets))
+        vae = () if self.vae is None else (self.vae.id,)
+        return (self.checkpoint.id, *(net.id for net in self.controlnets), *vae)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,9 @@ class Plan:
     width, height: of the result. region: the part that is painted. cover: (height, width) float32, how much of each
     pixel is replaced; None replaces everything. image: (paint_height, paint_width, 3) float32 in [0, 1], the part of
     the input picture. paint_cover: the part of cover. controls: one picture like image for each control.
+    seeds, prompts, negative_prompts: one for each picture of the batch; the prompts' lots are drawn. variation_seeds:
+    the same, or None. steps: what the pipeline is asked for; taken_steps: how many of them it takes. regions: the part
+    of each region's mask, (paint_height, paint_width) float32 in [0, 1].
     """
 
     request: PaintRequest
@@ -46,11 +53,16 @@ class Plan:
     height: int
     region: Region
     seeds: list[int]
+    prompts: list[str]
+    negative_prompts: list[str]
+    variation_seeds: list[int] | None
     steps: int
+    taken_steps: int
     cover: Float | None = None
     image: Float | None = None
     paint_cover: Float | None = None
     controls: tuple[Float, ...] = ()
+    regions: tuple[Float, ...] = ()
 
     @property
     def blends(self) -> bool:
@@ -82,17 +94,18 @@ def choose(catalog: Catalog, request: PaintRequest) -> Models:
         for control in request.controls
     )
     loras = tuple((catalog.get(model, "lora"), weight) for model, weight in request.loras)
-    for other in (*nets, *(info for info, _ in loras)):
+    vae = catalog.get(request.vae, "vae") if request.vae else None
+    for other in (*nets, *(info for info, _ in loras), *([vae] if vae else [])):
         if not other.fits(checkpoint):
             raise IncompatibleModels(
                 f"{other.name} ({other.kind}, {other.family}) does not fit {checkpoint.name} ({checkpoint.family}).",
                 f"Take a {other.kind} that was made for {checkpoint.name}'s family, or another checkpoint.",
             )
-    return Models(checkpoint, nets, loras)
+    return Models(checkpoint, nets, loras, vae)
 
 
-def plan(request: PaintRequest, models: Models) -> Plan:
-    """Everything that can be decided before a model is loaded."""
+def plan(request: PaintRequest, models: Models, wildcards: Mapping[str, Sequence[str]]) -> Plan:
+    """Everything that can be decided before a model is loaded. wildcards: the choices of each, by its name."""
     info = models.checkpoint
     task = _task(request, info)
     if request.image is not None:
@@ -114,11 +127,35 @@ def plan(request: PaintRequest, models: Models) -> Plan:
         control_image(control, f"controls[{number}]", width, height, region)
         for number, control in enumerate(request.controls)
     )
-    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    seeds, variation_seeds = _seeds(request)
+    # Variations share a seed, and their lots are to differ all the same.
+    lots = seeds if variation_seeds is None else variation_seeds
+    steps = _steps(request)
     return Plan(
-        request, models, task, width, height, region, [seed + i for i in range(request.batch)],
-        _steps(request), cover, None if image is None else np.clip(image, 0, 1), paint_cover, controls,
+        request, models, task, width, height, region, seeds,
+        [prompts.draw(request.prompt, seed, wildcards) for seed in lots],
+        [prompts.draw(request.negative_prompt, seed, wildcards) for seed in lots],
+        variation_seeds, steps, max(1, int(steps * request.denoising_strength)) if image is not None else steps, cover,
+        None if image is None else np.clip(image, 0, 1), paint_cover, controls,
+        tuple(_region_mask(number, one, width, height, region) for number, one in enumerate(request.regions)),
     )  # fmt: skip
+
+
+def _seeds(request: PaintRequest) -> tuple[list[int], list[int] | None]:
+    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    if request.variation_strength == 0:
+        return [seed + i for i in range(request.batch)], None
+    other = secrets.randbelow(2**32) if request.variation_seed is None else request.variation_seed
+    return [seed] * request.batch, [other + i for i in range(request.batch)]
+
+
+def _region_mask(number: int, asked: RegionInput, width: int, height: int, region: Region) -> Float:
+    if asked.mask.shape != (height, width):
+        raise InvalidRequest(
+            f"regions[{number}].mask is {asked.mask.shape[1]} × {asked.mask.shape[0]} and the picture is {width} × "
+            f"{height}.", "Give the mask at the picture's size.",
+        )  # fmt: skip
+    return region.cut(compositing.to_float(asked.mask), Image.Resampling.BILINEAR)
 
 
 def _without(image: Float, masked: NDArray[np.bool_]) -> Float:

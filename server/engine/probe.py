@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from server.engine.errors import RefusedModel
 from server.engine.headers import Header, read_header
 
-Kind = Literal["checkpoint", "controlnet", "lora"]
+Kind = Literal["checkpoint", "controlnet", "lora", "vae"]
 Family = Literal["sd15", "sdxl"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
@@ -44,7 +44,9 @@ class Description:
         return self.layout[0] if self.layout else 0
 
     def fits(self, checkpoint: Description) -> bool:
-        """Whether this ControlNet or LoRA can be used with the checkpoint, as far as headers tell."""
+        """Whether this ControlNet, LoRA or autoencoder can be used with the checkpoint, as far as headers tell."""
+        if self.kind == "vae":  # SD's and SDXL's have one architecture, and no header tells them apart
+            return self.layout[:1] == checkpoint.layout[:1]
         return self.family == checkpoint.family and (not self.layout or self.layout == checkpoint.layout)
 
 
@@ -85,6 +87,19 @@ def describe_controlnet(folder: Path, config: Mapping[str, Any]) -> Description:
     )  # fmt: skip
 
 
+def describe_vae(folder: Path, config: Mapping[str, Any]) -> Description:
+    """An autoencoder's diffusers folder, from its config.json."""
+    channels = int(config.get("latent_channels", 4))
+    return Description("vae", _vae_family(folder.name), check_weights(folder), layout=(channels,))
+
+
+#: What reads a folder that holds one network, by the class that its config.json names.
+DESCRIBED: dict[str, Callable[[Path, Mapping[str, Any]], Description]] = {
+    "ControlNetModel": describe_controlnet,
+    "AutoencoderKL": describe_vae,
+}
+
+
 def describe_single_file(path: Path, header: Header) -> Description:
     """A single file, from the names and shapes of its tensors."""
     shapes = header.shapes
@@ -97,6 +112,9 @@ def describe_single_file(path: Path, header: Header) -> Description:
             "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT[family], input_channels=4,
             control=_control(path.stem),
         )  # fmt: skip
+    latents = shapes.get("decoder.conv_in.weight", ())
+    if "encoder.conv_in.weight" in shapes and len(latents) == 4:
+        return Description("vae", _vae_family(path.stem), header.size, layout=(latents[1],))
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     width = _width(shapes, "model.diffusion_model.input_blocks.4.1.", "-")
     if first is None or len(first) != 4 or width not in (768, 2048):
@@ -195,6 +213,10 @@ def _width(shapes: Mapping[str, tuple[int, ...]], *prefixes: str) -> int:
 def _control(name: str) -> Control | None:
     lowered = name.lower()
     return next((control for word, control in _CONTROL_WORDS if word in lowered), None)
+
+
+def _vae_family(name: str) -> Family:
+    return "sdxl" if "xl" in name.lower() else "sd15"
 
 
 def _config(folder: Path) -> dict[str, Any]:

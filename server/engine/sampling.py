@@ -94,3 +94,67 @@ class KeepOutside:
 
     def _mix(self, inside: Tensor, outside: Tensor) -> Tensor:
         return torch.where(self.cover.to(inside.device) > 0, inside, outside.to(inside.dtype))
+
+
+class VariedNoise:
+    """Noise of one seed turned towards that of another, by spherical interpolation."""
+
+    def __init__(self, seeds: Sequence[int], others: Sequence[int], strength: float) -> None:
+        self.seeds, self.others, self.strength = seeds, others, strength
+
+    def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """(b, *shape), as a pipeline would have drawn it for each seed."""
+        return self.turned(torch.stack([_noise(seed, shape, dtype) for seed in self.seeds]))
+
+    def turned(self, noise: Tensor) -> Tensor:
+        """Noise of the seeds, (b, ...), turned towards the other seeds'."""
+        others = [_noise(seed, tuple(noise.shape[1:]), noise.dtype).to(noise.device) for seed in self.others]
+        return torch.stack([slerp(*pair, self.strength) for pair in zip(noise, others, strict=True)])
+
+    def replace(self, scheduler: SchedulerMixin) -> None:
+        """Let a scheduler start a picture with the turned noise; the pipeline draws its own and hands it in."""
+        add_noise = scheduler.add_noise
+
+        def starting(clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+            return add_noise(clean, self.turned(noise), timesteps)
+
+        scheduler.add_noise = starting
+
+
+def slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """From one tensor (share 0) to the other (1) along the great circle, so that noise keeps its spread."""
+    a, b = one.float().flatten(), other.float().flatten()
+    cosine = torch.clamp(torch.dot(a, b) / (a.norm() * b.norm()), -1, 1)
+    angle = torch.acos(cosine)
+    if angle.sin() < 1e-4:
+        mixed = a + (b - a) * share
+    else:
+        mixed = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+    return mixed.reshape(one.shape).to(one.dtype)
+
+
+def _noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed), dtype=dtype)[0]
+
+
+@contextmanager
+def changing_words(
+    modules: Sequence[nn.Module], steps: Sequence[tuple[Tensor, Tensor]], done: Callable[[], int]
+) -> Iterator[None]:
+    """Give the modules, at each call, the words of the step that it belongs to.
+
+    steps: negative and positive, (b, n, width) each, for each step. done: how many steps are done.
+    """
+
+    def exchange(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        negative, positive = steps[min(done(), len(steps) - 1)]
+        guided = len(kwargs["encoder_hidden_states"]) == 2 * len(positive)
+        words = torch.cat([negative, positive]) if guided else positive
+        return args, {**kwargs, "encoder_hidden_states": words}
+
+    handles = [module.register_forward_pre_hook(exchange, with_kwargs=True) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

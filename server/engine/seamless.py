@@ -81,6 +81,6 @@ def multiple(unet: nn.Module) -> int:
 def wrap_margin(latents: Tensor, x: bool, y: bool, margin: int) -> Tensor:
     """Latents with a margin of their other side on the axes that tile, for decoding in tiles."""
     if not (x or y):
-        return latents  # padding by nothing would still change their memory layout, and with it the last bits
+        return latents  # padding by nothing would copy them into another layout, whose last bits differ
     across, down = margin if x else 0, margin if y else 0
     return F.pad(latents, (across, across, down, down), mode="circular")

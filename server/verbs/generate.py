@@ -8,38 +8,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge_protocol.blobs import Blob, BlobRef
-from bridge_protocol.jobs import Control, Generate
+from bridge_protocol.jobs import Control, Generate, Region
+from bridge_protocol.jobs import Painting as Painted
 from bridge_protocol.records import InvalidValue
-from server.engine.painting import ControlInput, IsCancelled, OnProgress, PaintRequest
-from server.verbs import Arrays, Made, Painter, Yield
+from server import provenance
+from server.engine.painting import ControlInput, IsCancelled, OnProgress, Painting, PaintRequest, RegionInput
+from server.verbs import Arrays, Made, Painter, Yield, hires
 
-#: COCO-18.
-KEYPOINTS = 18
 #: What the engine does not know yet: asking for it is refused, not passed over.
-TO_COME = (
-    "vae", "clip_skip", "variation_seed", "variation_strength", "image_prompts", "regions", "hires_scale",
-)  # fmt: skip
+TO_COME = ("image_prompts",)
 
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
     """Paint a Generate job. Raises InvalidValue, or an EngineError of the painter."""
     request = request_of(job, arrays)
-    painting = painter.paint(request, on_progress, cancelled)
-    outputs = [
-        Made("image", np.ascontiguousarray(image), "srgb", {"seed": seed})
-        for image, seed in zip(painting.images, painting.seeds, strict=True)
-    ]
-    info: dict[str, Any] = {
+    small = painter.paint(request, on_progress, cancelled)
+    painting = small if job.hires_scale == 1 else hires.enlarge(job, request, small, painter, on_progress, cancelled)
+    return Yield(
+        [
+            Made("image", np.ascontiguousarray(image), "srgb", picture_info(painting, index))
+            for index, image in enumerate(painting.images)
+        ],
+        painting_info(job, painting),
+    )
+
+
+def picture_info(painting: Painting, index: int) -> dict[str, Any]:
+    """What belongs to one picture of a painting."""
+    info: dict[str, Any] = {"index": index, "seed": painting.seeds[index]}
+    if painting.variation_seeds is not None:
+        info["variation_seed"] = painting.variation_seeds[index]
+    for name, texts in (("prompt", painting.prompts), ("negative_prompt", painting.negative_prompts)):
+        if texts and texts[index]:
+            info[name] = texts[index]  # the words that were used, their lots drawn
+    return info
+
+
+def painting_info(job: Painted, painting: Painting) -> dict[str, Any]:
+    """What belongs to a painting as a whole. "job": what was asked, its arrays as digests, in plain JSON; "model",
+    "seed" and "variation_seed" say what it left open.
+    """
+    varied = {} if painting.variation_seeds is None else {"variation_seed": painting.variation_seeds[0]}
+    return {
         "model": painting.model,
+        "seed": painting.seeds[0],
+        **varied,
         "controlnets": list(painting.controlnets),
         "timings": {phase: float(seconds) for phase, seconds in painting.timings.items()},
         "fallbacks": list(painting.fallbacks),
+        "job": provenance.plain(job),
     }
-    return Yield(outputs, info)
 
 
 def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
     """The job in the engine's terms. Raises InvalidValue."""
+    hires.check(job)
     for name in TO_COME:
         if getattr(job, name) != getattr(Generate(), name):
             raise InvalidValue(name, getattr(job, name), "left out", "This server does not know it yet.")
@@ -73,6 +96,14 @@ def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
         model=job.model or None,
         preview_every=job.preview_every,
         preview_size=job.preview_size,
+        vae=job.vae or None,
+        clip_skip=job.clip_skip,
+        variation_seed=job.variation_seed,
+        variation_strength=job.variation_strength,
+        regions=tuple(
+            RegionInput(region.prompt, _region_mask(index, region, arrays), region.weight)
+            for index, region in enumerate(job.regions)
+        ),
     )
 
 
@@ -83,9 +114,9 @@ def _control(index: int, control: Control, arrays: Arrays) -> ControlInput:
         raise InvalidValue(field, f"shape {array.shape}", "(h, w), (h, w, 3) or (h, w, 4)")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    measured = _is_measured(control.kind, array)
+    measured = _is_measured(control, array)
     if measured and control.kind == "pose":
-        array = array.reshape(-1, KEYPOINTS, 3)
+        array = array.reshape(-1, control.points, 3)
     return ControlInput(
         kind=control.kind,
         array=array,
@@ -94,16 +125,27 @@ def _control(index: int, control: Control, arrays: Arrays) -> ControlInput:
         start=control.start,
         end=control.end,
         model=control.model or None,
+        near=control.near,
+        far=control.far,
     )
 
 
-def _is_measured(kind: str, array: NDArray[Any]) -> bool:
+def _is_measured(control: Control, array: NDArray[Any]) -> bool:
     """Whether an array holds scene units, unit vectors or keypoints, instead of a control image drawn already."""
     if array.dtype != np.float32:
         return False
-    if kind == "pose":
-        return array.ndim == 2 and array.shape[1] == 3 and array.shape[0] % KEYPOINTS == 0
-    return (kind == "depth" and array.ndim == 2) or (kind == "normal" and array.shape[2:] == (3,))
+    if control.kind == "pose":
+        return array.ndim == 2 and array.shape[1] == 3 and array.shape[0] % control.points == 0
+    return (control.kind == "depth" and array.ndim == 2) or (control.kind == "normal" and array.shape[2:] == (3,))
+
+
+def _region_mask(index: int, region: Region, arrays: Arrays) -> NDArray[Any]:
+    array = arrays[_ref(region.mask).digest]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2:
+        raise InvalidValue(f"regions[{index}].mask", f"shape {array.shape}", "(h, w), as the picture")
+    return array
 
 
 def _picture(ref: BlobRef, arrays: Arrays) -> NDArray[Any]:

@@ -87,7 +87,7 @@ def test_when_nothing_helps_the_error_says_what_would_fit_and_the_next_painting_
     module = parts(own_painter)[part]
     handle = fail(module.decoder if part == "vae" else module, 99)
     with pytest.raises(OutOfMemory, match=r"2 × 256 × 128 pixels.*About 128 × 64 would fit or a batch of 1"):
-        own_painter.paint(request(own_painter, width=256, height=128, batch=2))
+        own_painter.paint(request(own_painter, prompt="words that no cache holds", width=256, height=128, batch=2))
     handle.remove()
     painting = own_painter.paint(request(own_painter))
     assert painting.fallbacks == []

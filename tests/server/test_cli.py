@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -177,3 +178,39 @@ def test_transparency_is_kept(tmp_path):
     assert pictures.read_picture(tmp_path / "a.png", "image").shape == (2, 3, 4)
     assert pictures.read_picture(tmp_path / "b.png", "image").shape == (2, 3, 4)
     assert pictures.read_mask(tmp_path / "a.png", "mask").shape == (2, 3)
+
+
+def test_a_picture_carries_its_job_and_is_painted_again_from_it(brushwire, tmp_path):
+    """To the bit, the third picture of a batch alone, with the words that were drawn for it."""
+    brushwire("generate", "a {boat|house}", "--batch", 3, "--steps", 2, "--width", 72, "--out", "made")
+    third = sorted((tmp_path / "made").iterdir(), key=lambda path: json.loads(pictures_text(path))["picture"]["index"])[
+        2
+    ]
+    told = json.loads(brushwire("inspect", third).stdout)
+    assert told["kind"] == "Generate"
+    assert told["job"]["prompt"] == "a {boat|house}"
+    assert told["picture"]["seed"] == told["job"]["seed"] + 2
+    (again,) = [Path(line) for line in brushwire("generate", "--like", third, "--out", "again").stdout.split()]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / again)), np.asarray(Image.open(third)))
+    assert json.loads(pictures_text(tmp_path / again)) == told
+    (larger,) = brushwire("generate", "--like", third, "--width", 128, "--out", "larger").stdout.split()
+    assert Image.open(tmp_path / larger).size == (128, 64)
+
+
+def pictures_text(path):
+    with Image.open(path) as image:
+        return image.text["brushwire"]
+
+
+def test_a_picture_from_a_picture_asks_for_it_again(brushwire, tmp_path):
+    Image.fromarray(np.full((64, 64, 3), 9, np.uint8)).save(tmp_path / "in.png")
+    (made,) = brushwire("generate", "--image", "in.png", "--steps", 1).stdout.split()
+    assert "image is" in brushwire("generate", "--like", made, code=2).stderr
+    (again,) = brushwire("generate", "--like", made, "--image", "in.png").stdout.split()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / again)), np.asarray(Image.open(tmp_path / made)))
+
+
+def test_a_picture_without_a_job_is_told_so(brushwire, tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "bare.png")
+    assert "carries its job" in brushwire("inspect", "bare.png", code=2).stderr
+    assert "like is" in brushwire("generate", "--like", "bare.png", code=2).stderr

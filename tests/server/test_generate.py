@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bridge_protocol.blobs import Blob
-from bridge_protocol.jobs import Control, Generate, Lora
+from bridge_protocol.jobs import Control, Generate, Lora, Region
 from bridge_protocol.records import InvalidValue
+from server.engine.painting import Painting
 from server.verbs import generate
 
 
@@ -24,18 +25,22 @@ def test_every_field_reaches_the_engine():
         lambda image, mask: Generate(
             prompt="p", negative_prompt="n", image=image, mask=mask, mask_grow=1, mask_feather=2, mask_padding=3,
             seed=4, steps=5, guidance_scale=6.0, sampler="Heun", denoising_strength=0.5, batch=2, seamless="x",
-            loras=[Lora("l", 0.5)], model="m", preview_every=7, preview_size=64,
+            loras=[Lora("l", 0.5)], model="m", preview_every=7, preview_size=64, vae="v", clip_skip=1,
+            variation_seed=8, variation_strength=0.25, regions=[Region("r", mask, 2.0)],
         ),
         IMAGE,
         np.zeros((64, 72), np.uint8),
     )  # fmt: skip
-    got = {name: value for name, value in vars(made).items() if name not in ("image", "mask")}
+    got = {name: value for name, value in vars(made).items() if name not in ("image", "mask", "regions")}
     assert got == {
         "prompt": "p", "negative_prompt": "n", "mask_grow": 1, "mask_feather": 2, "mask_padding": 3, "controls": (),
         "width": None, "height": None, "seed": 4, "steps": 5, "guidance_scale": 6.0, "sampler": "Heun",
         "denoising_strength": 0.5, "batch": 2, "seamless_x": True, "seamless_y": False, "loras": (("l", 0.5),),
-        "model": "m", "preview_every": 7, "preview_size": 64, "tile": None, "tile_overlap": None,
+        "model": "m", "preview_every": 7, "preview_size": 64, "vae": "v", "clip_skip": 1, "variation_seed": 8,
+        "variation_strength": 0.25, "tile": None, "tile_overlap": None,
     }  # fmt: skip
+    (region,) = made.regions
+    assert (region.prompt, region.mask.shape, region.weight) == ("r", (64, 72), 2.0)
     assert made.image is not None
     assert made.mask.shape == (64, 72)
 
@@ -44,7 +49,8 @@ def test_a_new_field_of_the_job_cannot_be_forgotten():
     known = {
         "prompt", "negative_prompt", "image", "mask", "mask_grow", "mask_feather", "mask_padding", "controls", "width",
         "height", "seed", "steps", "guidance_scale", "sampler", "denoising_strength", "batch", "seamless", "loras",
-        "model", "preview_every", "preview_size", "hires_strength", "hires_upscaler", *generate.TO_COME,
+        "model", "preview_every", "preview_size", "vae", "clip_skip", "variation_seed", "variation_strength",
+        "regions", "hires_scale", "hires_strength", "hires_upscaler", *generate.TO_COME,
     }  # fmt: skip
     assert set(Generate.__dataclass_fields__) == known, "hand the field to the engine, then name it here"
 
@@ -67,6 +73,57 @@ def test_measured_arrays_are_told_from_control_images_that_are_drawn_already(kin
     (control,) = made.controls
     assert (control.metric, control.array.shape) == (measured, shape)
     assert (control.kind, control.weight, control.start, control.end, control.model) == (kind, 0.5, 0.1, 0.9, "c")
+
+
+def test_the_range_of_a_depth_and_the_points_of_a_pose_reach_the_engine():
+    depth = request(
+        lambda array: Generate(controls=[Control("depth", array, near=1.0, far=9.0)]), np.ones((8, 9), np.float32)
+    )
+    assert (depth.controls[0].near, depth.controls[0].far) == (1.0, 9.0)
+    pose = request(lambda array: Generate(controls=[Control("pose", array, points=60)]), np.ones((120, 3), np.float32))
+    assert pose.controls[0].array.shape == (2, 60, 3)
+
+
+class Notes:
+    """A painter that keeps what it was asked for, and paints flat grey at the size that was asked."""
+
+    def __init__(self):
+        self.requests = []
+
+    def paint(self, request, on_progress=None, cancelled=None):
+        self.requests.append(request)
+        shape = (request.height, request.width, 3) if request.image is None else request.image.shape
+        images = [np.full(shape, 100 + i, np.uint8) for i in range(request.batch)]
+        seeds = [5 + i for i in range(request.batch)] if request.seed is None else [request.seed]
+        words = [f"word {seed}" for seed in seeds]
+        return Painting(images, seeds, shape[1], shape[0], "m", [], {"sampling": 1.0}, ["note"], words, words)
+
+
+def test_a_high_resolution_fix_paints_each_small_picture_again_larger():
+    painter = Notes()
+    region = Blob.of(np.full((64, 96), 255, np.uint8))
+    job = Generate(
+        "{a|b}", width=96, height=64, batch=2, hires_scale=2.25, hires_strength=0.3, regions=[Region("r", region)]
+    )
+    made = generate.run(job, {region.ref.digest: np.full((64, 96), 255, np.uint8)}, painter, None, None)
+    small, *large = painter.requests
+    assert (small.width, small.height, small.batch) == (96, 64, 2)
+    for number, request in enumerate(large):
+        assert request.image.shape == (144, 216, 3)
+        assert (request.image == 100 + number).all()
+        assert (request.seed, request.prompt, request.batch) == (5 + number, f"word {5 + number}", 1)
+        assert (request.denoising_strength, request.width, request.height) == (0.3, None, None)
+        assert request.regions[0].mask.shape == (144, 216)
+    assert [out.array.shape for out in made.outputs] == [(144, 216, 3)] * 2
+    assert [out.info["seed"] for out in made.outputs] == [5, 6]
+    assert made.info["timings"] == {"sampling": 3.0}
+    assert made.info["fallbacks"] == ["note"]
+
+
+def test_a_high_resolution_fix_into_a_mask_is_refused():
+    arrays = [IMAGE, np.zeros((64, 72), np.uint8)]
+    with pytest.raises(InvalidValue, match="hires_scale"):
+        request(lambda image, mask: Generate(image=image, mask=mask, hires_scale=2.0), *arrays)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,171 @@
+"""From words to the tensors that a denoiser is conditioned on: weights, long prompts, words that change, regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from server.engine import prompts
+from server.engine.errors import InvalidRequest
+from server.engine.loader import Checkpoint
+from server.engine.plan import Plan
+from server.engine.prompts import Segment
+from server.engine.work import Work
+
+Stage = tuple[Segment, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What a text encoder makes of one stage of one prompt.
+
+    embeds: (1, n, width). pooled: (1, width) for the families that take one.
+    """
+
+    embeds: Tensor
+    pooled: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a pipeline is given, and what of it changes between the steps.
+
+    arguments: the pipeline's keyword arguments for the first step. steps: for each step the embeddings of the whole
+    batch, (b, n, width), negative and positive; None if they stay the same. regions: the same for each region of the
+    request, of the positive words alone.
+    """
+
+    arguments: dict[str, Any]
+    steps: list[tuple[Tensor, Tensor]] | None
+    regions: list[Tensor]
+
+
+def encode(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditioning:
+    """The words of a plan, encoded by the checkpoint's own text encoders (with whatever LoRAs are on them)."""
+    plan = work.plan
+    encoder = _Clip(pipeline, checkpoint, plan)
+    positive = [prompts.stages(text, plan.taken_steps) for text in plan.prompts]
+    negative = [prompts.stages(text, plan.taken_steps) for text in plan.negative_prompts]
+    regional = [prompts.stages(region.prompt, 1)[0] for region in plan.request.regions]
+    everything = {stage for picture in (*positive, *negative) for stage in picture} | set(regional)
+    stretches = max(encoder.stretches(stage) for stage in everything)
+
+    def batch(pictures: list[list[Stage]], step: int) -> Tensor:
+        return torch.cat([encoder.encode(picture[step], stretches).embeds for picture in pictures])
+
+    def pooled(pictures: list[list[Stage]]) -> Tensor | None:
+        found = [encoder.encode(picture[0], stretches).pooled for picture in pictures]
+        return None if found[0] is None else torch.cat([one for one in found if one is not None])
+
+    first = batch(positive, 0)
+    arguments = {"prompt_embeds": first, "pooled_prompt_embeds": pooled(positive)}
+    if checkpoint.options.get("force_zeros_for_empty_prompt") and not any(plan.negative_prompts):
+        # SDXL was trained with zeros for an absent negative prompt, and not with what "" is encoded to.
+        unwanted = torch.zeros_like(first)
+        arguments |= {"negative_prompt_embeds": unwanted}
+        if arguments["pooled_prompt_embeds"] is not None:
+            arguments["negative_pooled_prompt_embeds"] = torch.zeros_like(arguments["pooled_prompt_embeds"])
+    else:
+        unwanted = batch(negative, 0)
+        arguments |= {"negative_prompt_embeds": unwanted, "negative_pooled_prompt_embeds": pooled(negative)}
+    steps = None
+    if any(len(set(picture)) > 1 for picture in (*positive, *negative)):
+        zeros = not unwanted.any()
+        steps = [
+            (unwanted if zeros else batch(negative, step), batch(positive, step)) for step in range(plan.taken_steps)
+        ]
+    regions = [torch.cat([encoder.encode(stage, stretches).embeds] * len(plan.prompts)) for stage in regional]
+    return Conditioning({key: value for key, value in arguments.items() if value is not None}, steps, regions)
+
+
+class _Clip:
+    """One or two CLIP text encoders, side by side.
+
+    A prompt is cut into stretches of as many tokens as the encoder reads (75 for CLIP); each is encoded by itself,
+    and the denoiser attends to all of them. A token that weighs w is moved from what the encoder says about an empty
+    prompt towards (or past) what it says about the token: empty + w · (token − empty).
+    """
+
+    def __init__(self, pipeline: Any, checkpoint: Checkpoint, plan: Plan) -> None:
+        self.pipeline = pipeline
+        self.device = pipeline._execution_device
+        self.clip_skip = plan.request.clip_skip
+        self.pairs = [(getattr(pipeline, text), getattr(pipeline, words)) for text, words in checkpoint.encoders()]
+        self.texts = checkpoint.texts
+        self.adapted = tuple((info.id, weight) for info, weight in plan.models.loras)
+
+    def stretches(self, stage: Stage) -> int:
+        return max(len(self._stretches(tokenizer, stage)) for _, tokenizer in self.pairs)
+
+    def encode(self, stage: Stage, stretches: int) -> Encoded:
+        """A stage, filled up with empty stretches to that many."""
+        return self.texts.get_or_make(
+            (stage, stretches, self.clip_skip, self.adapted), lambda: self._encode(stage, stretches)
+        )
+
+    def _encode(self, stage: Stage, count: int) -> Encoded:
+        outputs, pooled = [], None
+        for encoder, tokenizer in self.pairs:
+            stretches = self._stretches(tokenizer, stage)
+            stretches += [[]] * (count - len(stretches))
+            hidden, projected = self._hidden(encoder, tokenizer, stretches)
+            if any(weight != 1 for stretch in stretches for _, weight in stretch):
+                hidden = self._weigh(encoder, tokenizer, stretches, hidden)
+            outputs.append(hidden.reshape(1, -1, hidden.shape[-1]))
+            pooled = projected if len(self.pairs) > 1 else None  # the last encoder's, of the first stretch
+        return Encoded(torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0], pooled)
+
+    def _stretches(self, tokenizer: Any, stage: Stage) -> list[list[tuple[int, float]]]:
+        """(id, weight) for each token of each stretch."""
+        room = tokenizer.model_max_length - 2
+        stretches: list[list[tuple[int, float]]] = [[]]
+        for part in stage:
+            if part.pause:
+                if stretches[-1]:
+                    stretches.append([])
+                continue
+            text = self.pipeline.maybe_convert_prompt(part.text, tokenizer)  # textual inversions of several tokens
+            for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids:
+                if len(stretches[-1]) == room:
+                    stretches.append([])
+                stretches[-1].append((token, part.weight))
+        return stretches if stretches[-1] or len(stretches) == 1 else stretches[:-1]
+
+    def _hidden(
+        self, encoder: Any, tokenizer: Any, stretches: Sequence[Sequence[tuple[int, float]]]
+    ) -> tuple[Tensor, Tensor]:
+        """(stretches, tokens, width) and (1, width) for tokens whose weights are left aside."""
+        length = tokenizer.model_max_length
+        rows = []
+        for stretch in stretches:
+            row = [tokenizer.bos_token_id, *(token for token, _ in stretch), tokenizer.eos_token_id]
+            rows.append(row + [tokenizer.pad_token_id] * (length - len(row)))
+        ids = torch.tensor(rows, device=self.device)
+        if len(self.pairs) == 1 and self.clip_skip == 0:
+            hidden = encoder(ids)[0]
+            return hidden, hidden[:1, 0]
+        # Two encoders (SDXL) are read one layer before the last and without its norm; one (SD) after its norm.
+        depth, layers = self.clip_skip + (1 if len(self.pairs) == 1 else 2), encoder.config.num_hidden_layers
+        if depth > layers:
+            most = layers - (depth - self.clip_skip)
+            raise InvalidRequest(
+                f"clip_skip is {self.clip_skip}, and the text encoder has {layers} layers.", f"Take 0 to {most}."
+            )
+        output = encoder(ids, output_hidden_states=True)
+        hidden = output.hidden_states[-depth]
+        if len(self.pairs) == 1:
+            hidden = getattr(encoder, "text_model", encoder).final_layer_norm(hidden)
+        return hidden, output[0][:1]
+
+    def _weigh(
+        self, encoder: Any, tokenizer: Any, stretches: Sequence[Sequence[tuple[int, float]]], hidden: Tensor
+    ) -> Tensor:
+        empty, _ = self._hidden(encoder, tokenizer, [[]])
+        weights = torch.ones(hidden.shape[:2], dtype=hidden.dtype, device=hidden.device)
+        for row, stretch in enumerate(stretches):
+            weights[row, 1 : 1 + len(stretch)] = torch.tensor([weight for _, weight in stretch])
+        return torch.where(weights[..., None] == 1, hidden, empty + weights[..., None] * (hidden - empty))
