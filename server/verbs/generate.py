@@ -11,7 +11,7 @@ from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.jobs import Control, Generate
 from bridge_protocol.records import InvalidValue
 from server.engine.painting import ControlInput, IsCancelled, OnProgress, PaintRequest
-from server.verbs import Arrays, Made, Painter, Yield
+from server.verbs import Arrays, Made, Painter, Yield, picture_of
 
 #: COCO-18.
 KEYPOINTS = 18
@@ -43,7 +43,7 @@ def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
     for name in TO_COME:
         if getattr(job, name) != getattr(Generate(), name):
             raise InvalidValue(name, getattr(job, name), "left out", "This server does not know it yet.")
-    image = None if job.image is None else _picture(_ref(job.image), arrays)
+    image = None if job.image is None else picture_of("image", job.image, arrays)
     mask = None if job.mask is None else _mask(arrays[_ref(job.mask).digest], image)
     for name, asked in (("width", job.width), ("height", job.height)):
         side = None if image is None else image.shape[1 if name == "width" else 0]
@@ -104,15 +104,6 @@ def _is_measured(kind: str, array: NDArray[Any]) -> bool:
     if kind == "pose":
         return array.ndim == 2 and array.shape[1] == 3 and array.shape[0] % KEYPOINTS == 0
     return (kind == "depth" and array.ndim == 2) or (kind == "normal" and array.shape[2:] == (3,))
-
-
-def _picture(ref: BlobRef, arrays: Arrays) -> NDArray[Any]:
-    if len(ref.shape) != 3 or ref.shape[2] not in (3, 4):
-        raise InvalidValue("image", f"shape {ref.shape}", "(h, w, 3) or (h, w, 4)")
-    if ref.color == "linear":
-        # Encoding and decoding again would change the pixels outside of the mask in their last bit.
-        raise InvalidValue("image", "linear", "sRGB", "Convert the picture to sRGB before sending it.")
-    return arrays[ref.digest]
 
 
 def _mask(array: NDArray[Any], image: NDArray[Any] | None) -> NDArray[Any]:

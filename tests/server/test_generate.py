@@ -34,7 +34,7 @@ def test_every_field_reaches_the_engine():
         "prompt": "p", "negative_prompt": "n", "mask_grow": 1, "mask_feather": 2, "mask_padding": 3, "controls": (),
         "width": None, "height": None, "seed": 4, "steps": 5, "guidance_scale": 6.0, "sampler": "Heun",
         "denoising_strength": 0.5, "batch": 2, "seamless_x": True, "seamless_y": False, "loras": (("l", 0.5),),
-        "model": "m", "preview_every": 7, "preview_size": 64,
+        "model": "m", "preview_every": 7, "preview_size": 64, "tile": None, "tile_overlap": None,
     }  # fmt: skip
     assert made.image is not None
     assert made.mask.shape == (64, 72)
