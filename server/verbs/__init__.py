@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge_protocol import jobs
-from bridge_protocol.blobs import ColorSpace
 from bridge_protocol.blobs import Blob, BlobRef, ColorSpace
 from bridge_protocol.records import InvalidValue
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
