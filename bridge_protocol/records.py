@@ -121,7 +121,8 @@ def check(record: T) -> T:
 @functools.cache
 def field_types(cls: type) -> dict[str, Any]:
     """The resolved type of each field of a record."""
-    return typing.get_type_hints(cls)
+    # Python 3.10 takes the mark KW_ONLY for an annotation that is no type.
+    return typing.get_type_hints(cls, localns={"KW_ONLY": object})
 
 
 def blob_refs(record: Any) -> list[BlobRef | Blob]:

@@ -1,4 +1,4 @@
-"""The command line: ``brushwire serve | generate | texture | models | jobs | doctor | demo``.
+"""The command line; ``brushwire --help`` lists its commands.
 
 Nothing here imports torch: asking for help must be quick. The worker's process does, and doctor asks one.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(help="Jobs whose results no client has fetched yet.")
 app.add_typer(jobs_app, name="jobs")
+plugins_app = typer.Typer(help="The plugins for Krita, GIMP, Blender and Photoshop.", no_args_is_help=True)
+app.add_typer(plugins_app, name="plugins")
 
 Models = Annotated[
     list[Path] | None,
@@ -183,6 +187,17 @@ def demo(
     from server import demo as show
 
     raise typer.Exit(show.run(err, out, _models(models)))
+
+
+@plugins_app.command("install")
+def install_plugin(
+    host: Annotated[str, typer.Argument(help="krita, gimp, blender or photoshop.")],
+    folder: Annotated[Path | None, typer.Option(help="The host's own folder, where it is not found by itself.")] = None,
+) -> None:
+    """Put a plugin where its host looks for it, and enable it."""
+    # A program of its own: the server knows no plugin.
+    where = ["--folder", str(folder)] if folder is not None else []
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "plugins.install", host, *where], check=False).returncode)
 
 
 def _models(given: list[Path] | None) -> tuple[Path, ...]:
