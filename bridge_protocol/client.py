@@ -32,7 +32,17 @@ from . import messages as m
 from .answers import Answered
 from .blobs import Blob, BlobRef, InvalidBlob, verify
 from .client_lane import ClientLane
-from .client_session import ClientSession, Connected, Event, Finished, MapFile, PreviewPixels, Refused
+from .client_session import (
+    ClientSession,
+    Connected,
+    Event,
+    Fetched,
+    Finished,
+    MapFile,
+    PreviewPixels,
+    Refused,
+    Unfetched,
+)
 from .codec import MAX_FRAME, ProtocolError, encode
 from .handle import BridgeError, Handle, JobCancelledError, JobResult, call_back, error_of
 from .jobs import Priority, job_to_plain
@@ -87,6 +97,8 @@ class BridgeClient:
         #: What was asked and not answered yet; asked again after a reconnect.
         self._queries: dict[int, tuple[Future[Any], m.Query | m.Ping]] = {}
         self._next_query = 0
+        self._fetches: dict[bytes, list[Future[Blob]]] = {}
+        self._on_activity: Callable[[Event], None] | None = None
         self._wake = asyncio.Event()
         self._closing = False
         self._closed = False
@@ -170,9 +182,43 @@ class BridgeClient:
         """Take over a job whose client is gone; its end comes through `on_orphan`."""
         self._call(self._session.claim, job_id)
 
-    def query(self, what: str, timeout: float = 30.0) -> Any:
-        """One of the server's lists (see messages.Query). Raises InvalidValue, BridgeError or TimeoutError."""
-        return self._ask(check(m.Query(0, what)), timeout)  # type: ignore[arg-type]  # `check` refuses other texts
+    def query(self, what: str, timeout: float = 30.0, **narrowed: Any) -> Any:
+        """One of the server's lists (see messages.Query). Raises InvalidValue, BridgeError or TimeoutError.
+
+        narrowed: the fields of Query that ``history`` knows, such as ``search="boat", limit=20``.
+        """
+        return self._ask(check(m.Query(0, what, **narrowed)), timeout)  # type: ignore[arg-type]  # `check` refuses other texts
+
+    def fetch(self, ref: BlobRef, timeout: float = 60.0) -> Blob:
+        """A blob that the history lists; ask for ``history`` first. Raises BridgeError or TimeoutError."""
+        future: Future[Blob] = Future()
+        future.set_running_or_notify_cancel()
+
+        def ask() -> None:
+            self._fetches.setdefault(ref.digest, []).append(future)
+            self._dispatch(self._session.fetch(ref))
+
+        self._call(ask)
+        try:
+            return future.result(timeout)
+        except FutureTimeout:
+            raise TimeoutError(f"the blob has not come within {timeout} s") from None
+
+    def watch(self, on_activity: Callable[[Event], None] | None) -> None:
+        """Be told what becomes of all jobs, whosesoever they are (see messages.Watch); None: be told no more.
+
+        on_activity is called in the I/O thread with `Activity`, `Progress` and `PreviewPixels`.
+        """
+
+        def watch() -> None:
+            self._on_activity = on_activity
+            self._session.send(m.Watch(on_activity is not None))
+
+        self._call(watch)
+
+    def forget(self, job_id: str) -> None:
+        """Delete a job from the history, with what it made."""
+        self._call(self._session.send, m.Forget(job_id))
 
     def ping(self, timeout: float = 30.0) -> None:
         """Wait for a Pong. Raises BridgeError or TimeoutError."""
@@ -243,7 +289,8 @@ class BridgeClient:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
             problem = BridgeError("closed", "The client was closed.", "The result waits on the server.")
-            waiting = [handle.future for handle, _ in self._handles.values()]
+            waiting: list[Future[Any]] = [handle.future for handle, _ in self._handles.values()]
+            waiting += [future for futures in self._fetches.values() for future in futures]
             for future in [*waiting, *(future for future, _ in self._queries.values())]:
                 future.set_exception(problem)
             self._handles.clear()
@@ -345,6 +392,15 @@ class BridgeClient:
                 asked = self._queries.pop(event.id, None)
                 if asked is not None:
                     asked[0].set_result(event.data if isinstance(event, Answered) else None)
+            elif isinstance(event, Fetched):
+                for future in self._fetches.pop(event.blob.ref.digest, []):
+                    future.set_result(event.blob)
+            elif isinstance(event, Unfetched):
+                for future in self._fetches.pop(event.digest, []):
+                    error = event.error
+                    future.set_exception(
+                        BridgeError(error.code, error.sentence, error.remedy, retryable=error.retryable)
+                    )
             elif isinstance(event, m.Error):
                 problem = BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
                 asked = self._queries.pop(int(event.about), None) if event.about.isdecimal() else None
@@ -358,6 +414,8 @@ class BridgeClient:
 
     def _tell(self, event: Event) -> None:
         job_id = _job_id(event)
+        if isinstance(event, (m.Activity, m.Progress, PreviewPixels)):
+            call_back(self._on_activity, event)
         ends = isinstance(event, (Finished, m.Failed, m.Cancelled, Refused))
         found = self._handles.pop(job_id, None) if ends else self._handles.get(job_id)
         if found is None:
@@ -385,6 +443,8 @@ class BridgeClient:
         self._answered.set()
         for _, question in self._queries.values():
             self._session.send(question)
+        if self._on_activity is not None:
+            self._session.send(m.Watch())
         proof = self._lane.prove(welcome) if self._shared_memory else None
         if proof is not None:
             self._session.send(proof)

@@ -56,6 +56,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """A blob that was asked for by `fetch` is here, verified."""
+
+    blob: Blob
+
+
+@dataclass(frozen=True)
+class Unfetched:
+    """A blob that was asked for by `fetch` cannot be had."""
+
+    digest: bytes
+    error: m.Error
+
+
+@dataclass(frozen=True)
 class MapFile:
     """A blob lies in the shared folder: the shell maps it, verifies it, and calls `arrived` or `arrived_broken`."""
 
@@ -65,7 +80,7 @@ class MapFile:
 
 Event = (
     Connected | m.Accepted | m.Progress | PreviewPixels | Finished | m.Failed | m.Cancelled | Refused
-    | Answered | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
+    | Fetched | Unfetched | m.Activity | Answered | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
 )  # fmt: skip
 
 
@@ -104,6 +119,8 @@ class ClientSession(Session):
         self._results: dict[str, m.Result] = {}
         self._fetched: dict[bytes, Blob] = {}
         self._broken: dict[bytes, int] = {}
+        #: Blobs that were asked for by themselves.
+        self._singles: dict[bytes, BlobRef] = {}
         #: Jobs that have ended, and whether their caller has acknowledged the end.
         self._ended: dict[str, bool] = {}
         #: Blobs that this run of the server has had, the oldest first.
@@ -151,6 +168,15 @@ class ClientSession(Session):
         self._claims[job_id] = None
         self.send(m.Claim(job_id))
 
+    def fetch(self, ref: BlobRef) -> list[Event]:
+        """Ask for a blob that the history lists; it comes as `Fetched`, or not at all, as `Unfetched`."""
+        if ref.digest in self._fetched:  # it belongs to a result whose other blobs are still arriving
+            return [Fetched(self._fetched[ref.digest])]
+        self._singles[ref.digest] = ref
+        if self.ready:
+            self._fetch(ref)
+        return []
+
     def send(self, message: m.Message, payload: bytes | memoryview = b"") -> None:
         """Say something through the present socket; before the server has answered the Hello it is not said."""
         if self.ready:
@@ -182,8 +208,12 @@ class ClientSession(Session):
         self._broken.pop(blob.ref.digest, None)
         if not self._wanted(blob.ref.digest):
             return []  # its result was given up meanwhile
+        single = self._singles.pop(blob.ref.digest, None)
+        events: list[Event] = [] if single is None else [Fetched(blob)]
+        if not self._wanted(blob.ref.digest):
+            return events
         self._fetched[blob.ref.digest] = blob
-        return [event for result in list(self._results.values()) for event in self._finish_if_whole(result)]
+        return events + [event for result in list(self._results.values()) for event in self._finish_if_whole(result)]
 
     def arrived_broken(self, ref: BlobRef) -> list[Event]:
         """A blob's bytes were not the right ones: ask for it again; after three times its jobs have failed."""
@@ -216,6 +246,8 @@ class ClientSession(Session):
             self.send(m.Claim(job_id))
         for incoming in list(self.incoming.values()):
             self.begin(incoming)
+        for ref in self._singles.values():
+            self._fetch(ref)
         return [Connected(welcome)]
 
     def _on_have(self, have: m.Have, _payload: object) -> list[Event]:
@@ -314,9 +346,9 @@ class ClientSession(Session):
 
     _HANDLERS: ClassVar[dict[type, Callable[..., list[Event]]]] = {
         m.Welcome: _on_welcome, m.Have: _on_have, m.Need: _on_need, m.Accepted: _on_accepted, m.Progress: _on_progress,
-        m.Answer: _on_answer, m.Pong: _on_plain, m.LaneReady: _on_plain, m.Release: _on_plain, m.Preview: _on_preview,
-        m.Result: _on_result, m.Failed: _on_end, m.Cancelled: _on_end, m.Chunk: _on_chunk, m.Mapped: _on_mapped,
-        m.Error: _on_error,
+        m.Activity: _on_plain, m.Answer: _on_answer, m.Pong: _on_plain, m.LaneReady: _on_plain, m.Release: _on_plain,
+        m.Preview: _on_preview, m.Result: _on_result, m.Failed: _on_end, m.Cancelled: _on_end, m.Chunk: _on_chunk,
+        m.Mapped: _on_mapped, m.Error: _on_error,
     }  # fmt: skip
 
     # -- a job's way from offer to end
@@ -347,7 +379,9 @@ class ClientSession(Session):
             self.begin(Incoming(ref, memoryview(bytearray(ref.nbytes))))
 
     def _wanted(self, digest: bytes) -> bool:
-        return any(output.blob.digest == digest for result in self._results.values() for output in result.outputs)
+        return digest in self._singles or any(
+            output.blob.digest == digest for result in self._results.values() for output in result.outputs
+        )
 
     def _heard_before(self, job_id: str) -> bool:
         """An end that is told again: acknowledge it again if our acknowledgement may be lost, else the caller will."""
@@ -368,7 +402,8 @@ class ClientSession(Session):
 
     def _lose(self, digest: bytes, error: m.Error) -> list[Event]:
         """A result's blob cannot be had any more: its jobs have failed, and that is said."""
-        events: list[Event] = []
+        single = self._singles.pop(digest, None)
+        events: list[Event] = [] if single is None else [Unfetched(digest, error)]
         for result in list(self._results.values()):
             if any(output.blob.digest == digest for output in result.outputs):
                 del self._results[result.id]

@@ -17,6 +17,14 @@ from .records import decode, encode, param
 VERSION = 1
 SUBPROTOCOL = "brushwire.v1"
 
+#: ``jobs``: all that are not delivered. ``history``: everything that was painted, the newest first. ``invitation``: a
+#: code for one client that cannot read the token. The others are what a job's fields choose from.
+ListName = Literal[
+    "models", "loras", "controlnets", "vaes", "image_adapters", "upscalers", "detectors", "estimators",
+    "jobs", "history", "schema", "status", "invitation",
+]  # fmt: skip
+ActivityState = Literal["accepted", "running", "finished", "failed", "cancelled", "forgotten"]
+
 
 # -- from the client
 
@@ -29,6 +37,9 @@ class Hello:
     client: str = param("", "Its name and version, for people to read.", max_length=200)
     token: str | None = param(None, "For hosts that cannot send the Authorization header.", max_length=200)
     session: str | None = param(None, "The session to come back to.", max_length=64)
+    invitation: str | None = param(
+        None, "Instead of a token: a code of the query `invitation`, which is good once.", max_length=64
+    )
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,10 @@ class Submit:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Ends one job, queued or running; the answer is its `Cancelled` (or its result, if that came first)."""
+    """Ends one job, queued or running; the answer is its `Cancelled` (or its result, if that came first).
+
+    A session that watches may end any session's job.
+    """
 
     id: str = param(doc="The job's id.", max_length=64)
 
@@ -68,15 +82,40 @@ class Ack:
 
 @dataclass(frozen=True)
 class Query:
-    """Asks for a list: ``models``, ``jobs`` (all that is not yet delivered), ``schema``, ``status``."""
+    """Asks for a list. The fields from `job` on are for ``history`` alone, and narrow it."""
 
     id: int = param(doc="Comes back in the answer.", minimum=0)
-    what: Literal["models", "jobs", "schema", "status"] = param(doc="Which list.")
+    what: ListName = param(doc="Which list.")
+    job: str = param("", "That job alone, with all that is known of it.", max_length=64)
+    search: str = param("", "Words that its prompt or its model's name holds, all of them.", max_length=1_000)
+    model: str = param("", "The model that painted it.", max_length=200)
+    kind: str = param("", "The kind of job.", max_length=64)
+    since: float | None = param(None, "Not before that time, counted from 1970.", unit="s")
+    until: float | None = param(None, "Before that time.", unit="s")
+    offset: int = param(0, "How many of the newest are skipped.", minimum=0)
+    limit: int = param(100, "How many are told at most.", minimum=0, maximum=1000)
 
 
 @dataclass(frozen=True)
 class Claim:
     """Takes over another session's job, whose client is gone; its last word then comes to this session."""
+
+    id: str = param(doc="The job's id.", max_length=64)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Asks to be told what becomes of all jobs, whosesoever they are, as `Activity`, `Progress` and `Preview`.
+
+    Those that have not been delivered are told at once. Watching ends with the socket.
+    """
+
+    on: bool = param(True, "Whether to watch from now on.")
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Deletes a job from the history, with what it made; the answer is an `Activity` of the state `forgotten`."""
 
     id: str = param(doc="The job's id.", max_length=64)
 
@@ -153,6 +192,10 @@ class Welcome:
     shared_folder: str | None = param(None, "Where payloads can lie for this session, if on the same machine.")
     probe: str | None = param(None, "The name of the server's probe file in it.")
     limits: dict[str, Any] = param(default_factory=dict, doc="Of this server, by name.")
+    token: str | None = param(
+        None,
+        "For a client that came by invitation: the token with which it comes back to this session, and to no other.",
+    )
 
 
 @dataclass(frozen=True)
@@ -234,6 +277,23 @@ class Cancelled:
 
 
 @dataclass(frozen=True)
+class Activity:
+    """What became of any session's job, for those that watch. Of several that wait, only the newest is sent."""
+
+    seq: int = param(doc="The event's number.")
+    id: str = param(doc="The job's id.")
+    state: ActivityState = param(doc="What has become of it.")
+    kind: str = param("", "The kind of job.")
+    prompt: str = param("", "The beginning of its prompt.")
+    model: str = param("", "The model that it names.")
+    priority: Priority = param("interactive", "As it was submitted.")
+    client: str = param("", "The name of the client that submitted it, while it is known.")
+    created: float = param(0.0, "When it was accepted, counted from 1970.", unit="s")
+    sentence: str = param("", "Failed: what went wrong.")
+    remedy: str = param("", "Failed: what to do about it.")
+
+
+@dataclass(frozen=True)
 class Answer:
     """A page of the answer to a Query. Payload: the next bytes of the list, which is msgpack."""
 
@@ -261,8 +321,9 @@ class Error:
 
 
 Message = (
-    Hello | LaneProof | Submit | Cancel | Ack | Query | Claim | Ping | Offer | Have | Need | Chunk | Mapped | Release
-    | Welcome | LaneReady | Accepted | Progress | Preview | Result | Failed | Cancelled | Answer | Pong | Error
+    Hello | LaneProof | Submit | Cancel | Ack | Query | Claim | Watch | Forget | Ping | Offer | Have | Need | Chunk
+    | Mapped | Release | Welcome | LaneReady | Accepted | Progress | Preview | Result | Failed | Cancelled | Activity
+    | Answer | Pong | Error
 )  # fmt: skip
 
 #: A job's last word: exactly one of these ends it.

@@ -23,9 +23,9 @@ BEGIN = "<!-- messages: made by bridge_protocol/reference.py -->"
 END = "<!-- end of messages -->"
 
 _GROUPS: tuple[tuple[str, tuple[type, ...]], ...] = (
-    ("From the client", (m.Hello, m.LaneProof, m.Submit, m.Cancel, m.Ack, m.Query, m.Claim, m.Ping)),
+    ("From the client", (m.Hello, m.LaneProof, m.Submit, m.Cancel, m.Ack, m.Query, m.Claim, m.Watch, m.Forget, m.Ping)),
     ("From the server", (m.Welcome, m.LaneReady, m.Accepted, m.Progress, m.Preview, m.Result, m.Failed, m.Cancelled,
-                         m.Answer, m.Pong)),
+                         m.Activity, m.Answer, m.Pong)),
     ("From both", (m.Offer, m.Have, m.Need, m.Chunk, m.Mapped, m.Release, m.Error)),
 )  # fmt: skip
 _WORDS = {str: "text", int: "integer", float: "number", bool: "boolean", bytes: "binary", Any: "anything"}

@@ -137,7 +137,17 @@ class ServerSession(Session):
     """
 
     #: What only a server says; a client that says it is told so.
-    _NOT_FOR_SERVERS = (m.Welcome, m.LaneReady, m.Accepted, m.Progress, m.Preview, m.Answer, m.Pong, *m.TERMINAL)
+    _NOT_FOR_SERVERS = (
+        m.Welcome,
+        m.LaneReady,
+        m.Accepted,
+        m.Progress,
+        m.Preview,
+        m.Activity,
+        m.Answer,
+        m.Pong,
+        *m.TERMINAL,
+    )
 
     def __init__(self, session_id: str, epoch: str) -> None:
         super().__init__()
@@ -205,6 +215,16 @@ class ServerSession(Session):
         """Answer a query with plain data. Raises ProtocolError where it is too long."""
         for page, payload in pages(query_id, data):
             self.send(page, payload)
+
+    def notice(self, event: m.Activity | m.Progress | m.Preview, payload: bytes = b"") -> None:
+        """Tell a watching client of a job that may be another session's; its `seq` is set here."""
+        if self.queue is None:
+            return
+        self._seq += 1
+        if isinstance(event, m.Activity) and event.state not in ("accepted", "running"):
+            self.queue.forget((m.Progress, event.id))
+            self.queue.forget((m.Preview, event.id))
+        self.queue.newest((type(event), event.id), encode(replace(event, seq=self._seq), payload))
 
     def acknowledge(self, job_id: str) -> End | None:
         """The client holds that job's end: it need not be told again. Returns it, or None if it was not waiting."""

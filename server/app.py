@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import secrets
 import ssl
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -30,12 +31,13 @@ from bridge_protocol.codec import MAX_FRAME, ProtocolError
 from bridge_protocol.machine import bound_socket_buffers
 from bridge_protocol.session import Abandoned, Arrived, JobEvent, Offered, ServerSession
 from bridge_protocol.transfer import SendQueue
-from server import guard, machine
+from server import guard, lists, machine, site
 from server.dispatch import Dispatcher
 from server.engine.catalog import Catalog
 from server.exchange import Exchange, Party, remove_lane
+from server.invitations import Invitations
 from server.journal import Journal
-from server.ledger import Ledger
+from server.ledger import Job, Ledger
 from server.settings import Settings
 from server.store import BlobStore
 from server.worker import Setup
@@ -53,6 +55,8 @@ class _Client:
     """One session and what the server holds for it.
 
     socket: what carries it now; gone: since when nothing does. busy: what it asked for and is being worked on.
+    name: what its client calls itself. watching: whether it is told of all jobs. reads_history: whether it has asked
+    for what was painted, so that it may fetch it.
     """
 
     session: ServerSession
@@ -60,6 +64,9 @@ class _Client:
     socket: ServerConnection | None = None
     gone: float = 0.0
     busy: set[asyncio.Task[None]] = field(default_factory=set)
+    name: str = ""
+    watching: bool = False
+    reads_history: bool = False
 
 
 class App:
@@ -71,36 +78,31 @@ class App:
         self._connections = 0
         self._sockets: SocketServer | None = None
         self._hosts: frozenset[str] = frozenset()
+        self._origins: frozenset[str] = frozenset()
+        self._site = site.Site()
         self.address = discovery.Address("", os.getpid())
 
     async def __aenter__(self) -> App:
         """Start: raises ExposedWithoutTls, machine.FolderInUse, journal.NewerJournal, OSError."""
         settings = self._settings
         guard.check_address(settings.host, tls=settings.certificate is not None)
+        self._started = time.monotonic()
         self._lock = machine.lock_folder(settings.data)
         machine.remove_orphaned_shared_folders()
         self._token = discovery.token(settings.runtime)
+        self._invitations = Invitations(self._token)
         self._store = BlobStore(settings.data / "blobs", settings.store_bytes)
         self._exchange = Exchange(self._store, settings.limits)
         self._catalog: Catalog | None = None
         setups = [Setup(settings.painter, settings.models, device) for device in settings.devices]
-        self._ledger = Ledger(Journal(settings.data / "journal.db"), self._store, self._emit)
+        self._ledger = Ledger(Journal(settings.data / "journal.db"), self._store, self._emit, self._notice)
         self._dispatcher = Dispatcher(self._ledger, settings.limits, setups, self._emit, settings.grace)
         await self._dispatcher.open()
-        self._sockets = await serve(
-            self._converse,
-            settings.host,
-            settings.port,
-            process_request=self._check_handshake,
-            subprotocols=[Subprotocol(m.SUBPROTOCOL)],
-            compression=None,
-            max_size=MAX_FRAME,
-            max_queue=8,
-            ssl=_tls(settings),
-            server_header=None,
-        )
+        self._sockets = await self._listen()
         port = self._sockets.sockets[0].getsockname()[1]
         self._hosts = guard.hosts(port, settings.names)
+        own = guard.own_origins(self._hosts, tls=settings.certificate is not None)
+        self._origins = own | frozenset(settings.origins)
         scheme = "ws" if settings.certificate is None else "wss"
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         host = f"[{host}]" if ":" in host else host
@@ -121,10 +123,37 @@ class App:
         self._exchange.close()
         self._lock.close()
 
+    async def _listen(self) -> SocketServer:
+        settings = self._settings
+        for port in (settings.port, 0):
+            try:
+                return await serve(
+                    self._converse,
+                    settings.host,
+                    port,
+                    process_request=self._check_handshake,
+                    subprotocols=[Subprotocol(m.SUBPROTOCOL)],
+                    compression=None,
+                    max_size=MAX_FRAME,
+                    max_queue=8,
+                    ssl=_tls(settings),
+                    server_header=None,
+                )
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not settings.any_port or port == 0:
+                    raise
+                log.warning("port %d is taken; a free one is used, and hosts that need that port do not connect", port)
+        raise AssertionError  # the second attempt returns or raises
+
     # -- one socket
 
     def _check_handshake(self, socket: ServerConnection, request: Request) -> Response | None:
-        refusal = guard.check_handshake(request.headers, self._hosts, self._token)
+        if site.wants_page(request):
+            refused = guard.check_host(request.headers, self._hosts) or site.check_page(request)
+            if refused is not None:
+                return site.response(refused.status, "text/plain; charset=utf-8", refused.text.encode())
+            return self._site.respond(request)
+        refusal = guard.check_handshake(request.headers, self._hosts, self._token, self._origins)
         if refusal is None and self._connections >= self._settings.limits.connections:
             refusal = guard.TOO_MANY_CONNECTIONS
         if refusal is None:
@@ -135,16 +164,19 @@ class App:
     async def _converse(self, socket: ServerConnection) -> None:
         self._connections += 1
         try:
-            hello = await self._hear_hello(socket)
-            if hello is not None:
-                await self._serve(socket, hello)
+            heard = await self._hear_hello(socket)
+            if heard is not None:
+                await self._serve(socket, *heard)
         except ConnectionClosed:
             pass
         finally:
             self._connections -= 1
 
-    async def _hear_hello(self, socket: ServerConnection) -> m.Hello | None:
-        """The client's first message, its token checked; None where the socket was closed instead."""
+    async def _hear_hello(self, socket: ServerConnection) -> tuple[m.Hello, bool] | None:
+        """The client's first message, its token checked, and whether it is here by invitation.
+
+        None where the socket was closed instead.
+        """
         stranger = ServerSession("", "")
         queue = stranger.attach()
         try:
@@ -155,14 +187,17 @@ class App:
                 raise ProtocolError("no_hello", "The first message was not a Hello.", "Begin with Hello.")
             hello = first[0]
             proven = socket.request is not None and bool(socket.request.headers.get_all("Authorization"))
-            if not proven and not guard.is_token(hello.token, self._token):
-                raise ProtocolError("bad_token", "The token is missing or wrong.", "Read it from the runtime folder.")
+            proven = proven or guard.is_token(hello.token, self._token)
+            if not proven and not self._is_invited(hello):
+                sentence = "The token or the invitation is missing or wrong."
+                remedy = "Read the token from the runtime folder, or ask for another invitation: brushwire gallery."
+                raise ProtocolError("bad_token", sentence, remedy)
             if m.VERSION not in hello.versions:
                 versions = ", ".join(map(str, hello.versions[:16]))
                 raise ProtocolError(
                     "bad_version", f"This server speaks version {m.VERSION}, the client {versions}.", "Update one."
                 )
-            return hello
+            return hello, not proven
         except TimeoutError:
             stranger.send(m.Error("no_hello", "No Hello came in time.", "Begin with Hello."))
         except ProtocolError as error:
@@ -172,13 +207,19 @@ class App:
         await socket.close(POLICY, "no valid Hello")
         return None
 
-    async def _serve(self, socket: ServerConnection, hello: m.Hello) -> None:
+    def _is_invited(self, hello: m.Hello) -> bool:
+        if hello.session and guard.is_token(hello.token, self._invitations.token_for(hello.session)):
+            return True
+        return self._invitations.accept(hello.invitation)
+
+    async def _serve(self, socket: ServerConnection, hello: m.Hello, invited: bool) -> None:
         client, resumed = self._client_of(hello)
         if client is None:
             await socket.close(POLICY, "too many sessions")
             return
         session = client.session
         displaced, client.socket = client.socket, socket
+        client.name, client.watching = hello.client, False
         bound_socket_buffers(socket.transport.get_extra_info("socket"))
         queue = session.attach()
         self._dispatcher.connected(session.id)
@@ -187,7 +228,7 @@ class App:
             await self._exchange.drop_lane(client.party)
         writer = asyncio.create_task(self._write(socket, queue))
         try:
-            await self._welcome(client, socket, resumed)
+            await self._welcome(client, socket, resumed, invited)
             await self._read(client, socket)
         finally:
             writer.cancel()
@@ -195,7 +236,7 @@ class App:
                 await writer
             # A newer socket may have taken the session over: then nothing of it is ours to clean up.
             if session.detach(queue):
-                client.socket, client.gone = None, time.monotonic()
+                client.socket, client.gone, client.watching = None, time.monotonic(), False
                 self._dispatcher.disconnected(session.id)
                 await self._exchange.drop_lane(client.party)
 
@@ -262,9 +303,10 @@ class App:
         for client in sorted(idle, key=lambda client: client.gone)[: max(0, excess)]:
             del self._clients[client.session.id]
 
-    async def _welcome(self, client: _Client, socket: ServerConnection, resumed: bool) -> None:
+    async def _welcome(self, client: _Client, socket: ServerConnection, resumed: bool, invited: bool) -> None:
         folder = probe = None
-        if guard.is_loopback(str(socket.remote_address[0])):
+        # A page cannot read files, so no folder is made for it.
+        if not invited and guard.is_loopback(str(socket.remote_address[0])):
             with contextlib.suppress(OSError):  # then payloads go inline
                 lane, probe, nonce = await self._exchange.make_lane()
                 folder = str(lane.path)
@@ -282,6 +324,7 @@ class App:
                 shared_folder=folder,
                 probe=probe,
                 limits=self._settings.limits.to_plain(),
+                token=self._invitations.token_for(client.session.id) if invited else None,
             )
         )
         client.session.resume()
@@ -290,6 +333,18 @@ class App:
         client = self._clients.get(session_id)
         if client is not None:  # else the journal tells it when its client comes back
             client.session.emit(event, payload)
+        if isinstance(event, (m.Progress, m.Preview)):
+            for other in self._clients.values():
+                if other.watching and other is not client:
+                    other.session.notice(event, payload)
+
+    def _notice(self, activity: m.Activity) -> None:
+        job = self._ledger.jobs.get(activity.id)
+        owner = self._clients.get(job.record.session) if job is not None else None
+        activity = replace(activity, client=owner.name if owner is not None else "")
+        for client in self._clients.values():
+            if client.watching:
+                client.session.notice(activity)
 
     # -- what clients say
 
@@ -309,12 +364,16 @@ class App:
         elif isinstance(said, m.Submit):
             self._spawn(client, dispatcher.submit(session.id, said))
         elif isinstance(said, m.Cancel):
-            self._spawn(client, dispatcher.cancel(session.id, said.id))
+            self._spawn(client, dispatcher.cancel(session.id, said.id, anyones=client.watching))
         elif isinstance(said, m.Ack):
             session.acknowledge(said.id)
             self._spawn(client, dispatcher.acknowledge(session.id, said.id))
         elif isinstance(said, m.Claim):
             self._spawn(client, self._claim(client, said.id))
+        elif isinstance(said, m.Watch):
+            self._watch(client, said.on)
+        elif isinstance(said, m.Forget):
+            self._spawn(client, self._forget(client, said.id))
         elif isinstance(said, m.Query):
             self._spawn(client, self._answer(client, said))
         elif isinstance(said, Offered):
@@ -324,7 +383,7 @@ class App:
         elif isinstance(said, m.Mapped):
             self._spawn(client, exchange.read_mapped(party, said))
         elif isinstance(said, m.Need):
-            self._spawn(client, exchange.send(party, said, self._ledger.output(session.id, said.digest)))
+            self._spawn(client, self._send(client, said))
         elif isinstance(said, m.LaneProof):
             self._spawn(client, exchange.check_lane(party, said))
 
@@ -357,36 +416,67 @@ class App:
         client = self._clients.get(session_id)
         return client is not None and client.socket is not None
 
+    async def _send(self, client: _Client, need: m.Need) -> None:
+        ref = self._ledger.output(client.session.id, need.digest)
+        if ref is None and client.reads_history:
+            ref = await self._ledger.painted(need.digest)
+        await self._exchange.send(client.party, need, ref)
+
+    def _watch(self, client: _Client, on: bool) -> None:
+        client.watching = on
+        for job in list(self._ledger.jobs.values()) if on else ():
+            self._notice_one(client, job)
+
+    def _notice_one(self, client: _Client, job: Job) -> None:
+        """How a job stands, for a client that begins to watch."""
+        owner = self._clients.get(job.record.session)
+        client.session.notice(replace(job.activity(), client=owner.name if owner is not None else ""))
+        if job.end is None and owner is not client:
+            if job.progress is not None:
+                client.session.notice(job.progress)
+            if job.preview is not None:
+                client.session.notice(*job.preview)
+
+    async def _forget(self, client: _Client, job_id: str) -> None:
+        await self._ledger.erase(job_id)
+        if not client.watching:
+            client.session.notice(m.Activity(0, job_id, "forgotten"))
+
     async def _answer(self, client: _Client, query: m.Query) -> None:
         data: Any
         if query.what == "schema":
             data = jobs.schema()
         elif query.what == "jobs":
             data = self._ledger.listing()
-        elif query.what == "models":
-            data = await self._exchange.in_pool(self._models)
+        elif query.what == "history":
+            client.reads_history = True
+            data = await self._ledger.search(query)
+        elif query.what == "invitation":
+            code = self._invitations.invite()
+            page = self.address.url.replace("ws", "http", 1)
+            data = {"code": code, "url": f"{page}/#invitation={code}"}
+        elif query.what != "status":
+            data = await self._exchange.in_pool(self._choices, query.what)
         else:
             data = {
                 **self._dispatcher.status(),
                 "sessions": len(self._clients),
                 "connections": self._connections,
                 "store_bytes": self._store.nbytes,
+                "store_quota": self._settings.store_bytes,
+                "version": _version(),
+                "address": self.address.url,
+                "uptime": time.monotonic() - self._started,
             }
         client.session.answer(query.id, data)
 
-    def _models(self) -> list[dict[str, Any]]:
-        """In the pool. Paths are not told."""
+    def _choices(self, what: str) -> list[dict[str, Any]]:
+        """In the pool."""
         if self._catalog is None:
             self._catalog = Catalog(list(self._settings.models))
         else:
             self._catalog.rescan()
-        names = ("id", "name", "kind", "family", "size_bytes", "native_size", "control")
-        models = [{name: getattr(model, name) for name in names} for model in self._catalog.models()]
-        refused = [
-            {"name": one.name, "kind": "refused", "reason": one.error.sentence, "remedy": one.error.remedy}
-            for one in self._catalog.refused()
-        ]
-        return models + refused
+        return lists.choices(self._catalog, what)
 
 
 async def run(settings: Settings, on_ready: Any = None) -> None:

@@ -10,6 +10,8 @@ import logging
 import subprocess
 import sys
 import threading
+import webbrowser
+from html import escape as escape_html
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +19,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from bridge_protocol import machine as bridge_machine
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
 from bridge_protocol.records import InvalidValue
 from server import commands, machine, material_folder, mesh_command, pictures
 from server.commands import Out, err, out
 from server.guard import ExposedWithoutTls
-from server.settings import GIB, Settings
+from server.settings import GIB, PORT, Settings
 
 app = typer.Typer(
     help="One local server that paints, for the tools that artists already use.",
@@ -56,7 +59,10 @@ def main() -> None:
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option(help=f"The port; 0 takes a free one. Default: {PORT}, or a free one.", min=0, max=65535),
+    ] = None,
     models: Models = None,
     device: Annotated[
         list[str] | None, typer.Option(help="A torch device, such as cuda:1; one worker for each that is given.")
@@ -66,6 +72,9 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="For TLS, a PEM file.")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's key.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Another name by which clients call this host.")] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A web origin whose pages may connect, with a token or an invitation.")
+    ] = None,
 ) -> None:
     """Serve until Ctrl-C. Clients find the server by themselves."""
     from server import app as server_app
@@ -74,12 +83,14 @@ def serve(
     logging.getLogger("websockets").setLevel(logging.WARNING)
     settings = Settings(
         host=host,
-        port=port,
+        port=PORT if port is None else port,
+        any_port=port is None,
         models=_models(models),
         devices=tuple(device) if device else (None,),
         data=data or machine.data_folder(),
         store_bytes=store * GIB,
         names=tuple(name or ()),
+        origins=tuple(origin or ()),
         certificate=certificate,
         key=key,
     )
@@ -169,6 +180,27 @@ def fetch(
     if not isinstance(end, Finished):
         sentence = getattr(end, "sentence", "") or f"The job was {getattr(end, 'reason', 'cancelled')}."
         raise BridgeError(getattr(end, "code", "cancelled"), sentence, getattr(end, "remedy", ""))
+
+
+@app.command()
+def gallery(
+    show: Annotated[bool, typer.Option("--print", help="Print the page's address instead; it is good once.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Print a code for a host that asks for one; good once.")] = False,
+) -> None:
+    """Open the page that shows what is painted and what was painted. Finds the running server, or starts one."""
+    with BridgeClient("brushwire gallery", start_server=True) as client:
+        invitation = client.query("invitation")
+    if code or show:
+        out.print(invitation["code" if code else "url"], soft_wrap=True, highlight=False)
+        return
+    # Through a file that only this user can read: a browser's command line can be read by others.
+    page = bridge_machine.runtime_folder() / "gallery.html"
+    link = escape_html(invitation["url"])
+    text = f'<meta charset="utf-8"><meta http-equiv="refresh" content="0; url={link}"><a href="{link}">Brushwire</a>'
+    bridge_machine.write_private(page, text.encode())
+    if not webbrowser.open(page.as_uri()):
+        err.print("No browser was found. Open the address that this prints: brushwire gallery --print")
+        raise typer.Exit(1)
 
 
 @app.command()

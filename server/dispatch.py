@@ -98,6 +98,7 @@ class Dispatcher:
         replaced, running = self._queue.submit(entry)
         self._filled.set()
         self._emit(job.record.session, m.Accepted(0, submit.id, self._queue.position(submit.id)), b"")
+        self._ledger.notice(job.activity())
         if replaced is not None:
             self._spawn(self._ledger.end(self._ledger.jobs[replaced.id], m.Cancelled(0, replaced.id, "replaced")))
         if running is not None:
@@ -105,10 +106,13 @@ class Dispatcher:
         if job.ending:
             self._break_off(job, job.ending)
 
-    async def cancel(self, session: str, job_id: str) -> None:
-        """End a job of that session. Raises ProtocolError where there is none; a job that has ended stays as it is."""
+    async def cancel(self, session: str, job_id: str, *, anyones: bool = False) -> None:
+        """End a job of that session, or of any. Raises ProtocolError where there is none.
+
+        A job that has ended stays as it is.
+        """
         job = self._ledger.jobs.get(job_id)
-        if job is None or job.record.session != session:
+        if job is None or not (anyones or job.record.session == session):
             raise unknown_job(job_id)
         self._break_off(job, "cancelled")
 
@@ -338,12 +342,16 @@ class Dispatcher:
         job = self._ledger.jobs.get(step.id)
         if job is None or job.running is None:
             return
-        job.phase, job.begun = step.phase, True
+        if not job.begun:
+            self._ledger.notice(job.activity())
+        job.begun = True
         session = job.record.session
-        self._emit(session, m.Progress(0, step.id, step.phase, step.step, step.steps, step.eta), b"")
+        job.progress = m.Progress(0, step.id, step.phase, step.step, step.steps, step.eta)
+        self._emit(session, job.progress, b"")
         if step.preview is not None:
             width, height, channels, pixels = step.preview
-            self._emit(session, m.Preview(0, step.id, step.step, width, height, channels), pixels)
+            job.preview = m.Preview(0, step.id, step.step, width, height, channels), pixels
+            self._emit(session, *job.preview)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)

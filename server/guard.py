@@ -1,8 +1,8 @@
 """Who may talk to the server, and how much of it anyone may take.
 
 A WebSocket on the loopback interface can be reached by every web page that the user opens. So a client must know the
-token, must call the host by one of its own names (which stops DNS rebinding), and must not be a web page (unless its
-origin is allowed).
+token, must call the host by one of its own names (which stops DNS rebinding), and must not be a web page, unless it is
+the server's own or its origin is allowed.
 """
 
 from __future__ import annotations
@@ -91,6 +91,19 @@ def hosts(port: int, names: Iterable[str] = ()) -> frozenset[str]:
     return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", *names))
 
 
+def own_origins(allowed_hosts: Iterable[str], *, tls: bool) -> frozenset[str]:
+    """The origins of the page that this server itself shows."""
+    return frozenset(f"{'https' if tls else 'http'}://{host}" for host in allowed_hosts)
+
+
+def check_host(headers: _Headers, allowed_hosts: frozenset[str]) -> Refusal | None:
+    """Why a request that calls the server by that name is refused; None lets it in."""
+    called = headers.get_all("Host")
+    if len(called) != 1 or called[0].lower() not in allowed_hosts:
+        return Refusal(HTTPStatus.FORBIDDEN, f"This server is not called that. {_CONNECT}\n")
+    return None
+
+
 def check_handshake(
     headers: _Headers, allowed_hosts: frozenset[str], token: str, origins: frozenset[str] = frozenset()
 ) -> Refusal | None:
@@ -98,9 +111,9 @@ def check_handshake(
 
     A handshake without an Authorization header is let in, and must bring the token in its first message.
     """
-    called = headers.get_all("Host")
-    if len(called) != 1 or called[0].lower() not in allowed_hosts:
-        return Refusal(HTTPStatus.FORBIDDEN, f"This server is not called that. {_CONNECT}\n")
+    refusal = check_host(headers, allowed_hosts)
+    if refusal is not None:
+        return refusal
     if any(origin not in origins for origin in headers.get_all("Origin")):
         return Refusal(HTTPStatus.FORBIDDEN, "Web pages may not use this server. Use a plugin or the command line.\n")
     credentials = headers.get_all("Authorization")

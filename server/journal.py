@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import msgpack
 
+from server.history import History, Painted
+
 State = Literal["accepted", "running", "finished", "failed", "cancelled", "delivered"]
 #: A job's last word is here and has not been acknowledged.
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
@@ -42,6 +44,31 @@ MIGRATIONS = (
     -- What a restart and a returning client ask for; delivered jobs, which are most, are not in it.
     CREATE INDEX undelivered ON jobs (session, created) WHERE state != 'delivered';
     CREATE INDEX delivered ON jobs (changed) WHERE state = 'delivered';
+    """,
+    # What was painted, for people to find again. `words` is what a search looks at; the long columns stand last, since
+    # a search reads past the others.
+    """
+    CREATE TABLE history (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        model TEXT NOT NULL,
+        created REAL NOT NULL,
+        ended REAL NOT NULL,
+        words TEXT NOT NULL,
+        entry BLOB NOT NULL,
+        job BLOB NOT NULL,
+        result BLOB NOT NULL
+    );
+    CREATE INDEX history_by_time ON history (ended);
+    -- made: whether it is a result; the others are what the job was made from, and its thumbnail.
+    CREATE TABLE history_blobs (
+        job TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        made INTEGER NOT NULL,
+        ref BLOB NOT NULL,
+        PRIMARY KEY (job, digest)
+    ) WITHOUT ROWID;
+    CREATE INDEX history_blob ON history_blobs (digest);
     """,
 )
 
@@ -99,9 +126,10 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._migrate(path)
+        self.history = History(self._db)
 
-    def accept(self, record: Record) -> None:
-        """Write down a new job. A job of that id must not be there yet (sqlite3.IntegrityError)."""
+    def accept(self, record: Record) -> float:
+        """Write down a new job; returns when that was. A job of that id must not be there yet (IntegrityError)."""
         now = self._clock()
         self._db.execute(
             ACCEPT,
@@ -110,6 +138,7 @@ class Journal:
                 record.on_disconnect, now, now,
             ),
         )  # fmt: skip
+        return now
 
     def get(self, job_id: str) -> Record | None:
         """The job of that id, delivered ones included while they are remembered."""
@@ -128,11 +157,24 @@ class Journal:
         """Its painting was broken off by a stop of the server; the attempt does not count."""
         self._db.execute(PUT_BACK, (self._clock(), job_id))
 
-    def end(self, job_id: str, state: State, result: dict[str, Any]) -> bool:
-        """Write down its last word; False if it has one already, which then stands."""
+    def end(self, job_id: str, state: State, result: dict[str, Any], painted: Painted | None = None) -> bool:
+        """Write down its last word; False if it has one already, which then stands.
+
+        painted: what goes into the history by the same commit.
+        """
         if state not in ENDED:
             raise ValueError(f"{state} does not end a job")
-        return self._db.execute(END, (state, msgpack.packb(result), self._clock(), job_id)).rowcount == 1
+        now = self._clock()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            first = self._db.execute(END, (state, msgpack.packb(result), now, job_id)).rowcount == 1
+            if first and painted is not None:
+                self.history.add(painted, now)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        return first
 
     def deliver(self, job_id: str) -> bool:
         """The client holds the last word; False if there was none to deliver."""

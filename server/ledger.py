@@ -4,7 +4,7 @@ The order in which things are written down and said is what keeps jobs from bein
 
 - accepted: inputs on the disk → journal → `Accepted` is said.
 - ended: results on the disk → journal → the end is said.
-- delivered: the client acknowledges → journal → results may make room for others.
+- delivered: the client acknowledges → journal → results may make room for others, the oldest first.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from bridge_protocol import messages as m
-from bridge_protocol.blobs import BlobRef
+from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.codec import ProtocolError
 from bridge_protocol.session import End, JobEvent
+from server import thumbnails
+from server.history import Painted, prompt_of
 from server.journal import ENDED, Journal, Record
-from server.store import BlobStore
+from server.store import BlobStore, StoreFull
 from server.worker import Worker, Written
 
 log = logging.getLogger("brushwire.ledger")
@@ -34,6 +38,7 @@ T = TypeVar("T")
 REMEMBER_SECONDS = 7 * 24 * 3600.0
 
 Emit = Callable[[str, JobEvent, bytes], None]
+Notice = Callable[[m.Activity], None]
 
 
 @dataclass(eq=False)
@@ -41,7 +46,8 @@ class Job:
     """A job that is not delivered.
 
     saved: resolves when it is in the journal. attempts: how often its painting has begun; begun: whether the worker
-    that has it said so. ending: why it is to be cancelled. running: the worker that has it. phase: for lists.
+    that has it said so. ending: why it is to be cancelled. running: the worker that has it. progress, preview: the
+    newest of each, for those that begin to watch.
     """
 
     record: Record
@@ -52,25 +58,53 @@ class Job:
     ending: str = ""
     end: End | None = None
     running: Worker | None = None
-    phase: str = "queued"
+    progress: m.Progress | None = None
+    preview: tuple[m.Preview, bytes] | None = None
+
+    def activity(self) -> m.Activity:
+        """How it stands, for those that watch."""
+        record, end = self.record, self.end
+        states = {m.Result: "finished", m.Failed: "failed", m.Cancelled: "cancelled"}
+        return m.Activity(
+            0,
+            record.id,
+            states[type(end)] if end else "running" if self.running else "accepted",  # type: ignore[arg-type]
+            kind=record.kind,
+            prompt=prompt_of(record.job)[:200],
+            model=str(record.job.get("model", "")),
+            priority=record.priority,  # type: ignore[arg-type]
+            created=record.created,
+            sentence=end.sentence if isinstance(end, m.Failed) else "",
+            remedy=end.remedy if isinstance(end, m.Failed) else "",
+        )
 
 
 class Ledger:
-    """All jobs that are not delivered, by their ids. emit: tells a session an event.
+    """All jobs that are not delivered, by their ids, and the history of those that ended well.
+
+    emit: tells a session an event. notice: tells those that watch what has become of a job.
 
     Journal and disk are touched on threads of the ledger's own; everything else belongs to one event loop.
     """
 
-    def __init__(self, journal: Journal, store: BlobStore, emit: Emit) -> None:
-        self._journal, self._store, self._emit = journal, store, emit
+    def __init__(self, journal: Journal, store: BlobStore, emit: Emit, notice: Notice = lambda _activity: None) -> None:
+        self._journal, self._store, self._emit, self.notice = journal, store, emit, notice
         self.jobs: dict[str, Job] = {}
         # SQLite's connection belongs to one thread; that thread also keeps the order of what is written.
         self._journal_thread = ThreadPoolExecutor(1, "journal")
         self._disk = ThreadPoolExecutor(4, "disk")
+        # Apart from the disk's: no result waits for a small picture of another one.
+        self._studio = ThreadPoolExecutor(1, "thumbnails")
 
     async def open(self) -> list[Job]:
         """Take up what an earlier run left behind; returns the jobs that have not ended. Their arrays are unknown."""
         await self._write(self._journal.prune, REMEMBER_SECONDS)
+        gone = []
+        for job_id, blobs in (await self._write(self._journal.history.digests)).items():
+            if not self._store.keep(job_id, [digest for digest, made in blobs if made]):
+                gone.append(job_id)
+            self._store.keep(job_id, [digest for digest, made in blobs if not made])
+        await self._remove_from_history(gone)
         for record in await self._write(self._journal.undelivered):
             saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             saved.set_result(None)
@@ -86,6 +120,7 @@ class Ledger:
         await self._write(self._journal.close)
         self._journal_thread.shutdown()
         self._disk.shutdown()
+        self._studio.shutdown()
 
     # -- a job's way
 
@@ -101,7 +136,7 @@ class Ledger:
         try:
             if job.record.priority != "live":  # a live job need not survive a loss of power
                 await self._on_disk(self._store.sync, [ref.digest for ref in job.refs])
-            await self._write(self._journal.accept, job.record)
+            created = await self._write(self._journal.accept, job.record)
         except sqlite3.IntegrityError:
             sentence, remedy = "That job was delivered already.", "Give each job an id of its own."
             raise ProtocolError("already_delivered", sentence, remedy, about=job_id) from None
@@ -109,6 +144,7 @@ class Ledger:
             log.exception("job %s cannot be written down", job_id)
             sentence, remedy = "The server cannot write the job down.", "Make room on its disk."
             raise ProtocolError("journal", sentence, remedy, retryable=True, about=job_id) from None
+        job.record = replace(job.record, created=created)
         job.saved.set_result(None)
 
     def forget(self, job_id: str) -> None:
@@ -159,18 +195,25 @@ class Ledger:
 
     async def end(self, job: Job, end: End) -> None:
         """Write a job's last word down, and say it."""
-        record = job.record
+        record, painted = job.record, None
+        if isinstance(end, m.Result) and record.priority != "live":  # of those there are too many to look at again
+            made = [output.blob for output in end.outputs]
+            self._store.keep(record.id, [ref.digest for ref in (*made, *job.refs)])
+            painted = Painted(record.id, record.kind, record.job, m.to_plain(end), record.created, made, job.refs)
         try:
-            if isinstance(end, m.Result) and record.priority != "live":
-                await self._on_disk(self._store.sync, [output.blob.digest for output in end.outputs])
+            if painted is not None:
+                await self._on_disk(self._store.sync, [ref.digest for ref in painted.outputs])
             state = {m.Result: "finished", m.Failed: "failed", m.Cancelled: "cancelled"}[type(end)]
-            await self._write(self._journal.end, record.id, state, m.to_plain(end))
+            await self._write(self._journal.end, record.id, state, m.to_plain(end), painted)
         except (OSError, sqlite3.Error):
             # The client may still get what was painted; only a crash before it has would paint it again.
             log.exception("the end of job %s cannot be written down", record.id)
         job.end = end
         self._store.release(_inputs(record.id))
         self._emit(job.record.session, end, b"")
+        if isinstance(end, m.Result) and painted is not None:
+            await self._illustrate(record.id, end)
+        self.notice(job.activity())
 
     async def deliver(self, job: Job) -> None:
         """Its client holds its end."""
@@ -182,6 +225,67 @@ class Ledger:
         """Its last word goes to another session."""
         job.record = replace(job.record, session=session)
         await self._write(self._journal.move, job.record.id, session)
+
+    # -- the history
+
+    async def search(self, query: m.Query) -> Any:
+        """The history as a query narrows it, or one job of it. Raises ProtocolError where that is not there."""
+        await self._tidy()
+        if not query.job:
+            found: Any = await self._write(self._journal.history.search, query)
+            return {**found, "models": await self._write(self._journal.history.models)}
+        found = await self._write(self._journal.history.get, query.job)
+        if found is None:
+            raise ProtocolError("unknown_job", "The history has no such job.", "List it.", about=str(query.id))
+        return found
+
+    async def erase(self, job_id: str) -> None:
+        """Delete a job from the history, with what it made. Raises ProtocolError where it is not there.
+
+        A client that has not fetched it yet still can.
+        """
+        if not await self._write(self._journal.history.remove, [job_id]):
+            raise ProtocolError("unknown_job", "The history has no such job.", "List it.", about=job_id)
+        await self._on_disk(self._store.drop_kept, job_id)
+        self.notice(m.Activity(0, job_id, "forgotten"))
+
+    async def painted(self, digest: bytes) -> BlobRef | None:
+        """The blob of that digest, if the history speaks of it."""
+        return await self._write(self._journal.history.blob, digest)
+
+    async def _illustrate(self, job_id: str, result: m.Result) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            small, shape = await loop.run_in_executor(self._studio, self._make_thumbnail, job_id, result)
+            if small is not None:
+                await self._write(self._journal.history.set_thumbnail, job_id, small, shape[1], shape[0])
+            await self._tidy()
+        except (OSError, StoreFull, sqlite3.Error):
+            log.exception("job %s stays without a thumbnail", job_id)
+
+    def _make_thumbnail(self, job_id: str, result: m.Result) -> tuple[BlobRef | None, tuple[int, ...]]:
+        """On the thumbnails' thread: the first of a result's pictures made small."""
+        for ref in (output.blob for output in result.outputs if len(output.blob.shape) > 1):
+            blob = self._store.find(ref)
+            picture = None if blob is None else thumbnails.encode(_array(blob), ref.color)
+            if picture is not None:
+                small = Blob.of(picture)
+                self._store.put(small)
+                self._store.keep(job_id, [small.ref.digest])
+                return small.ref, ref.shape
+        return None, ()
+
+    async def _tidy(self) -> None:
+        """Remove the entries of jobs whose blobs had to make room, and those beyond the bound."""
+        await self._remove_from_history(self._store.take_given_up())
+        await self._remove_from_history(await self._write(self._journal.history.overflow))
+
+    async def _remove_from_history(self, job_ids: list[str]) -> None:
+        if job_ids:
+            await self._write(self._journal.history.remove, job_ids)
+            for job_id in job_ids:
+                await self._on_disk(self._store.drop_kept, job_id)
+                self.notice(m.Activity(0, job_id, "forgotten"))
 
     # -- what is asked about jobs
 
@@ -208,10 +312,10 @@ class Ledger:
                 "id": job_id,
                 "kind": job.record.kind,
                 "state": m.type_name(type(job.end)) if job.end else "running" if job.running else "accepted",
-                "phase": job.phase,
+                "phase": job.progress.phase if job.progress else "queued",
                 "priority": job.record.priority,
                 "created": job.record.created,
-                "prompt": str(job.record.job.get("prompt", ""))[:80],
+                "prompt": prompt_of(job.record.job)[:80],
                 "outputs": len(job.end.outputs) if isinstance(job.end, m.Result) else 0,
             }
             for job_id, job in self.jobs.items()
@@ -231,6 +335,10 @@ def unknown_job(job_id: str) -> ProtocolError:
     return ProtocolError(
         "unknown_job", "No such job of this session is waiting or running.", "List the jobs.", about=job_id
     )
+
+
+def _array(blob: Blob) -> np.ndarray[Any, Any]:
+    return np.frombuffer(blob.data, np.dtype(blob.ref.dtype).newbyteorder("<")).reshape(blob.ref.shape)
 
 
 def _inputs(job_id: str) -> str:

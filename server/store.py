@@ -57,6 +57,10 @@ class BlobStore:
         self._bytes = 0
         self._held: dict[str, list[bytes]] = {}
         self._holders: Counter[bytes] = Counter()
+        #: What is kept for as long as there is room, the oldest first, and by how many each blob is kept.
+        self._kept: OrderedDict[str, list[bytes]] = OrderedDict()
+        self._keepers: Counter[bytes] = Counter()
+        self._given_up: list[str] = []
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._find_files()
 
@@ -181,6 +185,29 @@ class BlobStore:
             self._holders.subtract(self._held.pop(owner, ()))
             self._holders += Counter()  # forgets the zeros
 
+    def keep(self, owner: str, digests: Iterable[bytes]) -> bool:
+        """These blobs stay for as long as there is room: those of the owner that was first here go first, together.
+
+        Further calls add to them. Returns whether all of them are here.
+        """
+        with self._lock:
+            mine = self._kept.setdefault(owner, [])
+            for digest in digests:
+                mine.append(digest)
+                self._keepers[digest] += 1
+            return all(digest in self._entries for digest in mine)
+
+    def drop_kept(self, owner: str) -> None:
+        """`owner` is to be forgotten: its blobs are removed, but for those that others need. Touches the disk."""
+        with self._lock:
+            self._drop_kept(owner)
+
+    def take_given_up(self) -> list[str]:
+        """The owners whose blobs had to make room since the last call."""
+        with self._lock:
+            given_up, self._given_up = self._given_up, []
+            return given_up
+
     def discard(self, digest: bytes) -> None:
         """Forget a blob and its file. Touches the disk."""
         with self._lock:
@@ -197,10 +224,24 @@ class BlobStore:
         for digest in list(self._entries):
             if self._bytes + nbytes <= self._quota:
                 return
-            if not self._holders[digest]:
+            if not self._holders[digest] and not self._keepers[digest]:
                 self._drop(digest)
+        for owner in list(self._kept):
+            if self._bytes + nbytes <= self._quota:
+                return
+            if not any(self._holders[digest] for digest in self._kept[owner]):
+                self._drop_kept(owner)
+                self._given_up.append(owner)
         if self._bytes + nbytes > self._quota:
             raise StoreFull(nbytes, self._quota)
+
+    def _drop_kept(self, owner: str) -> None:
+        for digest in self._kept.pop(owner, ()):
+            self._keepers[digest] -= 1
+            if self._keepers[digest] <= 0:
+                del self._keepers[digest]
+                if not self._holders[digest]:
+                    self._drop(digest)
 
     def _drop(self, digest: bytes) -> None:
         entry = self._entries.get(digest)

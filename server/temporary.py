@@ -33,7 +33,7 @@ class TemporaryServer:
         self._folder = tempfile.TemporaryDirectory(prefix="brushwire-")
         folder = Path(self._folder.name)
         self.runtime, self._log = folder / "run", folder / "log"
-        command = [sys.executable, "-m", "server.cli", "serve", "--data", str(folder / "data")]
+        command = [sys.executable, "-m", "server.cli", "serve", "--port", "0", "--data", str(folder / "data")]
         for models in self._models:
             command += ["--models", str(models)]
         with self._log.open("wb") as log:

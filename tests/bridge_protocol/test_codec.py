@@ -133,7 +133,7 @@ def test_a_number_that_could_not_be_told_back_is_refused():
 
 def test_type_names_are_the_classes_names_in_small_letters():
     assert m.type_name(m.LaneProof) == "lane_proof"
-    assert len(m.TYPES) == 25
+    assert len(m.TYPES) == 28
 
 
 def test_a_previews_size_cannot_be_negative():

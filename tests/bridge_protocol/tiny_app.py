@@ -217,7 +217,7 @@ class TinyApp:
 
     def _query(self, session: ServerSession, query: m.Query) -> None:
         lists: dict[str, Any] = {"schema": schema(), "jobs": self.running, "models": [], "status": {"ok": True}}
-        session.answer(query.id, lists[query.what])
+        session.answer(query.id, lists.get(query.what, []))
 
     def _proof(self, session: ServerSession, proof: m.LaneProof) -> None:
         folder = self.folders.get(session.id)
