@@ -52,11 +52,14 @@ class Raster:
         return out
 
 
-def rasterise(vertices: ArrayLike, faces: ArrayLike, camera: Camera, *, cull: bool = False) -> Raster:
+def rasterise(
+    vertices: ArrayLike, faces: ArrayLike, camera: Camera, *, cull: bool = False, near: float | None = None
+) -> Raster:
     """The nearest triangle at each pixel centre of a perspective or orthographic camera.
 
     vertices: (n, 3) in the scene, finite. faces: (m, 3). cull: leave out triangles that turn their back (wound
-    clockwise as seen in the picture). A pixel centre on the edge of two triangles belongs to at least one of them.
+    clockwise as seen in the picture). near: what lies nearer than this depth is cut off; None: only what a perspective
+    camera cannot project. A pixel centre on the edge of two triangles belongs to at least one of them.
     """
     if camera.projection == "equirectangular":
         raise ValueError("an equirectangular camera cannot be rasterised; render its cube faces")
@@ -66,8 +69,9 @@ def rasterise(vertices: ArrayLike, faces: ArrayLike, camera: Camera, *, cull: bo
     local = world @ matrix[:3, :3].T + matrix[:3, 3]
     corners = local[triangles]
     numbers = np.arange(len(triangles), dtype=np.int64)
-    if camera.projection == "perspective" and len(corners):
+    if camera.projection == "perspective" and near is None:
         near = max(float(local[:, 2].max(initial=0.0)) * NEAR_FRACTION, 1e-12)
+    if near is not None and len(corners):
         corners, numbers = _clip_near(corners, numbers, near)
     key = np.full(camera.width * camera.height, np.iinfo(np.uint64).max, np.uint64)
     plane = _setup(corners, camera, cull)

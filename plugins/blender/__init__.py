@@ -1,0 +1,1 @@
+"""The extension for Blender 4.2 and later."""

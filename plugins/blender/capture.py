@@ -1,0 +1,252 @@
+"""What a Blender scene holds, gathered into arrays on the main thread: triangles, joints, one object's mesh.
+
+Nothing is rendered and nothing is set: the evaluated scene is read as the viewport shows it, with modifiers, instances
+and child collections, and without what is hidden in the viewport or in renders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from depth3d.camera import Camera
+from depth3d.pose import Pose
+
+from .maps import Maps, Triangles, maps_of
+from .skeletons import Bone, Joints, joints_of
+
+#: Kinds of objects that have a surface.
+SURFACES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
+#: Where an armature keeps a mapping of one's own: keypoint to bone.
+MAPPING = "brushwire_joints"
+
+
+@dataclass(frozen=True, eq=False)
+class _Local:
+    """One mesh in its object's space. normals: (m, 3, 3). slots: (m,) which material slot."""
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    normals: NDArray[np.float32]
+    slots: NDArray[np.int32]
+
+
+def gather(depsgraph: bpy.types.Depsgraph) -> Triangles:
+    """Everything that the evaluated scene shows, as triangles in world space."""
+    vertices, faces, normals, objects, materials = [], [], [], [], []
+    object_numbers: dict[str, int] = {}
+    material_numbers: dict[str, int] = {}
+    colours: list[tuple[float, float, float]] = []
+    notes: list[str] = []
+    meshes: dict[int, _Local] = {}
+    offset = 0
+    for instance in depsgraph.object_instances:
+        obj = instance.object
+        if obj.type not in SURFACES or not instance.show_self:
+            continue
+        source = instance.parent if instance.is_instance else obj
+        if source.original.hide_render or obj.original.hide_render:
+            continue
+        key = obj.data.as_pointer() if obj.data is not None else obj.as_pointer()
+        if key not in meshes:
+            meshes[key] = _local(obj)
+        mesh = meshes[key]
+        if not len(mesh.faces):
+            continue
+        matrix = np.array(instance.matrix_world, dtype=np.float64)
+        vertices.append(mesh.vertices @ matrix[:3, :3].T + matrix[:3, 3])
+        triangles, corner_normals = mesh.faces, mesh.normals
+        if np.linalg.det(matrix[:3, :3]) < 0:
+            # A mirrored object shows its triangles wound the other way round.
+            triangles, corner_normals = triangles[:, ::-1], corner_normals[:, ::-1]
+        faces.append(triangles + np.int32(offset))
+        offset += len(mesh.vertices)
+        normals.append(_turned(corner_normals, matrix))
+        number = object_numbers.setdefault(obj.name, len(object_numbers))
+        objects.append(np.full(len(triangles), number, np.int32))
+        table = []
+        for slot in obj.material_slots or [None]:
+            material = slot.material if slot is not None else None
+            name = material.name if material is not None else ""
+            if name not in material_numbers:
+                material_numbers[name] = len(material_numbers)
+                colours.append(_colour(material, notes))
+            table.append(material_numbers[name])
+        materials.append(np.array(table, np.int32)[np.clip(mesh.slots, 0, len(table) - 1)])
+    if not faces:
+        empty = np.zeros((0, 3))
+        return Triangles(
+            empty, empty.astype(np.int32), np.zeros((0, 3, 3), np.float32), *[np.zeros(0, np.int32)] * 2,
+            np.zeros((0, 3), np.float32), [], [], notes,
+        )  # fmt: skip
+    return Triangles(
+        np.concatenate(vertices),
+        np.concatenate(faces),
+        np.concatenate(normals),
+        np.concatenate(objects),
+        np.concatenate(materials),
+        np.array(colours, np.float32),
+        list(object_numbers),
+        list(material_numbers),
+        notes,
+    )
+
+
+def maps(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: bpy.types.Object, shot: Camera) -> Maps:
+    """What a camera object sees through `shot`, within its clipping range."""
+    return maps_of(gather(depsgraph), shot, near=camera.data.clip_start, far=camera.data.clip_end)
+
+
+def people(depsgraph: bpy.types.Depsgraph) -> list[Joints]:
+    """The joints of every visible armature that is a person's, in world space."""
+    out = []
+    for instance in depsgraph.object_instances:
+        obj = instance.object
+        if obj.type != "ARMATURE" or not instance.show_self:
+            continue
+        bones = {
+            bone.name: Bone(
+                np.array(bone.bone.matrix_local, dtype=np.float64),
+                np.array(bone.matrix, dtype=np.float64),
+                float(bone.bone.length),
+            )
+            for bone in obj.pose.bones
+        }
+        own = obj.original.get(MAPPING)
+        joints = joints_of(bones, dict(own) if isinstance(own, Mapping) or hasattr(own, "items") else None)
+        if joints is not None:
+            out.append(_moved(joints, np.array(instance.matrix_world, dtype=np.float64)))
+    return out
+
+
+def poses(
+    everyone: list[Joints], camera: Camera, depth: NDArray[np.float32] | None = None, thickness: float = 0.0
+) -> tuple[NDArray[np.float32], int]:
+    """Keypoints for a pose control: (n·people, 3) float32 of x, y in pixels and visibility; and n, 18, 60 or 130.
+
+    depth: hides joints that lie more than `thickness` behind what the camera sees there; None: nothing is occluded.
+    """
+    found = [
+        Pose.from_scene(
+            camera,
+            joints.body,
+            left_hand=joints.left_hand,
+            right_hand=joints.right_hand,
+            face=joints.face,
+            depth=depth,
+            thickness=thickness,
+        )
+        for joints in everyone
+    ]
+    points = 18
+    if any(pose.left_hand is not None or pose.right_hand is not None for pose in found):
+        points = 60
+    if any(pose.face is not None for pose in found):
+        points = 130
+    scale = np.array([camera.width, camera.height, 1.0])
+    rows = []
+    for pose in found:
+        parts: list[Any] = [pose.body]
+        if points >= 60:
+            parts += [hand if hand is not None else np.zeros((21, 3)) for hand in (pose.left_hand, pose.right_hand)]
+        if points == 130:
+            parts.append(pose.face if pose.face is not None else np.zeros((70, 3)))
+        rows.append(np.concatenate(parts) * scale)
+    flat = np.concatenate(rows) if rows else np.zeros((0, 3))
+    return flat.astype(np.float32), points
+
+
+def surface(
+    obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, layer: str
+) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.float32]]:
+    """One object's evaluated mesh in world space: vertices (n, 3), triangles (m, 3), and the UVs of a layer for each
+    corner (3·m, 2).
+    """
+    evaluated = obj.evaluated_get(depsgraph)
+    mesh = evaluated.to_mesh()
+    try:
+        local = _read(mesh)
+        loops = np.empty(3 * len(mesh.loop_triangles), np.int32)
+        mesh.loop_triangles.foreach_get("loops", loops)
+        flat = np.empty(2 * len(mesh.loops), np.float32)
+        mesh.uv_layers[layer].uv.foreach_get("vector", flat)
+    finally:
+        evaluated.to_mesh_clear()
+    matrix = np.array(evaluated.matrix_world, dtype=np.float64)
+    world = local.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+    faces, corners = local.faces, loops.reshape(-1, 3)
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        faces, corners = faces[:, ::-1], corners[:, ::-1]
+    uvs = flat.reshape(-1, 2)[corners.ravel()]
+    return np.ascontiguousarray(world, np.float32), np.ascontiguousarray(faces, np.uint32), np.ascontiguousarray(uvs)
+
+
+def _local(obj: bpy.types.Object) -> _Local:
+    if obj.type == "MESH":
+        return _read(obj.data)
+    mesh = obj.to_mesh()
+    if mesh is None:
+        return _Local(np.zeros((0, 3), np.float32), *[np.zeros((0, 3), np.int32)] * 2, np.zeros(0, np.int32))
+    try:
+        return _read(mesh)
+    finally:
+        obj.to_mesh_clear()
+
+
+def _read(mesh: bpy.types.Mesh) -> _Local:
+    mesh.calc_loop_triangles()
+    count = len(mesh.loop_triangles)
+    vertices = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    faces, loops = np.empty(3 * count, np.int32), np.empty(3 * count, np.int32)
+    slots = np.empty(count, np.int32)
+    mesh.loop_triangles.foreach_get("vertices", faces)
+    mesh.loop_triangles.foreach_get("loops", loops)
+    mesh.loop_triangles.foreach_get("material_index", slots)
+    # Corner normals hold everything: flat and smooth faces, sharp edges, and normals of the artist's own.
+    normals = np.empty(3 * len(mesh.loops), np.float32)
+    mesh.corner_normals.foreach_get("vector", normals)
+    return _Local(vertices.reshape(-1, 3), faces.reshape(-1, 3), normals.reshape(-1, 3)[loops].reshape(-1, 3, 3), slots)
+
+
+def _turned(normals: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Normals (m, 3, 3) by the inverse transpose of an object's matrix, of unit length."""
+    linear = matrix[:3, :3]
+    # The cofactors are the inverse transpose but for its scale, and stand where an object is flattened too.
+    cofactors = np.stack(
+        [np.cross(linear[1], linear[2]), np.cross(linear[2], linear[0]), np.cross(linear[0], linear[1])]
+    )
+    if np.linalg.det(linear) < 0:
+        cofactors = -cofactors
+    out = normals @ cofactors.T.astype(np.float32)
+    length = np.linalg.norm(out, axis=-1, keepdims=True)
+    return np.asarray(np.divide(out, length, out=np.zeros_like(out), where=length > 0), np.float32)
+
+
+def _colour(material: bpy.types.Material | None, notes: list[str]) -> tuple[float, float, float]:
+    """A material's base colour, linear; where nodes make it, the colour that the viewport shows."""
+    if material is None:
+        return (0.8, 0.8, 0.8)
+    if material.use_nodes and material.node_tree is not None:
+        for node in material.node_tree.nodes:
+            if node.type == "BSDF_PRINCIPLED":
+                base = node.inputs["Base Color"]
+                if not base.is_linked:
+                    return tuple(base.default_value[:3])
+                notes.append(f"The albedo of {material.name} is its viewport colour: nodes make the real one.")
+                break
+    return tuple(material.diffuse_color[:3])
+
+
+def _moved(joints: Joints, matrix: NDArray[np.float64]) -> Joints:
+    def world(points: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return None if points is None else points @ matrix[:3, :3].T + matrix[:3, 3]
+
+    body = world(joints.body)
+    assert body is not None
+    return Joints(joints.rig, body, world(joints.left_hand), world(joints.right_hand), world(joints.face))
