@@ -55,7 +55,8 @@ def test_a_job_outlives_its_server_in_every_phase(process, tmp_path, phase):
         ends = [again.hear(*m.TERMINAL)]
         if phase == "queued":
             ends.append(again.hear(*m.TERMINAL))
-        assert ends[-1].id == job_id
+        # In any order: the second is painted while the first one's result is on its way to the disk.
+        assert job_id in {end.id for end in ends}
         assert all(isinstance(end, m.Result) for end in ends)
 
 
