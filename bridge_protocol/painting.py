@@ -278,7 +278,7 @@ class Frames(Generate):
     keyframes: list[Keyframe] = param(default_factory=list, doc="What changes on the way.", max_length=256)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        # A mask belongs to every frame: it needs no `image` beside it.
         if not self.frames:
             raise InvalidValue("frames", self.frames, "at least one picture", "Send the frames as a list of pictures.")
         if self.image is not None:

@@ -100,6 +100,10 @@ def serve(
 app.command("generate")(
     commands.command("Generate", "prompt", "Paint, and save what was painted. Finds the running server, or starts one.")
 )
+app.command("frames")(
+    commands.command("Frames", "prompt", "Paint the frames of an animation, one after the other, with keyframes.")
+)
+app.command("grid")(commands.grid_command())
 app.command("mesh")(mesh_command.command())
 app.command("texture")(
     commands.command(

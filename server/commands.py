@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -14,10 +14,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bridge_protocol import jobs
 from bridge_protocol.blobs import Blob, BlobRef
 from bridge_protocol.client import BridgeClient, JobResult
 from bridge_protocol.messages import Accepted
-from bridge_protocol.records import InvalidValue
+from bridge_protocol.records import InvalidValue, check
 from server import options, pictures, provenance, watching
 
 out = Console()
@@ -28,6 +29,12 @@ Out = Annotated[Path, typer.Option("--out", help="Where the results go; nothing 
 Like = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads it
     typer.Option("--like", help="Paint a saved picture again, from the job that it carries; other options change it."),
+]
+
+X = Annotated[str, typer.Option("--x", help="What changes from column to column.", metavar="FIELD=VALUE,…")]
+Y = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it
+    typer.Option("--y", help="What changes from row to row.", metavar="FIELD=VALUE,…"),
 ]
 
 #: Writes what a job made into a folder, and returns the paths.
@@ -51,16 +58,42 @@ def command(kind: str, positional: str, doc: str, save: Save | None = None) -> C
             chosen = functools.partial(save_each, only=index)
         submit(job, name, str(given[positional] or kind.lower()), out, detach, timeout, chosen)
 
+    own = [("like", Like, None)] if kind == "Generate" else []
+    return _with_options(run, kind, positional, doc, own)
+
+
+def grid_command() -> Callable[..., None]:
+    """The command for a Grid: the options of a Generate, and an axis or two."""
+
+    def run(out: Path, detach: bool, timeout: float | None, x: str, y: str | None, **given: Any) -> None:
+        axes = {name: _axis(name, text) for name, text in (("x", x), ("y", y)) if text is not None}
+        job = check(jobs.Grid(options.job_of("Generate", given), **axes))
+        submit(job, "brushwire grid", str(given["prompt"] or "grid"), out, detach, timeout, save_each)
+
+    doc = "Paint one job many times with a field or two changed, onto one labelled sheet."
+    return _with_options(run, "Generate", "prompt", doc, [("x", X, inspect.Parameter.empty), ("y", Y, None)])
+
+
+def _axis(name: str, text: str) -> jobs.Axis:
+    field, equals, values = text.partition("=")
+    if not equals:
+        raise InvalidValue(name, text, "given as FIELD=VALUE,VALUE,…")
+    # Prompts hold commas; where a semicolon stands, it parts the values.
+    return jobs.Axis(field, [value.strip() for value in values.split(";" if ";" in values else ",")])
+
+
+def _with_options(
+    run: Callable[..., None], kind: str, positional: str, doc: str, more: list[tuple[str, Any, Any]]
+) -> Callable[..., None]:
+    """A command with one argument, the options that all have, some more, and one for each field of the kind of job."""
     own: list[tuple[str, Any, Any]] = [
         ("out", Out, Path()),
         ("detach", Annotated[bool, typer.Option("--detach", help="Do not wait; fetch it later.")], False),
         ("timeout", Annotated[float | None, typer.Option(help="Seconds to wait at most.")], None),
     ]
-    if kind == "Generate":
-        own.append(("like", Like, None))
     fixed = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, annotation, default in own
+        for name, annotation, default in [*own, *more]
     ]
     run.__doc__ = doc
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer reads it
@@ -131,7 +164,7 @@ def save_each(result: JobResult, folder: Path, only: int | None = None) -> list[
     for output, blob in zip(result.outputs, result.blobs, strict=True):
         if only is not None and output.info.get("index", only) != only:
             continue
-        name = f"{output.name}-{output.info['seed']}" if "seed" in output.info else output.name
+        name = _file_name(output.name, output.info)
         array = watching.array_of(blob)
         suffix = output.info.get("suffix")
         if suffix:
@@ -140,6 +173,14 @@ def save_each(result: JobResult, folder: Path, only: int | None = None) -> list[
             told = provenance.of_picture(result.info, output.info)
             paths.append(pictures.write(array, folder, name, told))
     return paths
+
+
+def _file_name(name: str, info: Mapping[str, Any]) -> str:
+    if "frame" in info:
+        return f"{name}-{info['frame']:04d}"
+    if "x" in info and "y" in info:
+        return f"{name}-x{info['x']}-y{info['y']}"
+    return f"{name}-{info['seed']}" if "seed" in info else name
 
 
 def report(result: JobResult, paths: list[Path]) -> None:

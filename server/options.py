@@ -19,6 +19,7 @@ from server import pictures
 #: Plural names of list fields, as one option for each item.
 _SINGULAR = {
     "controls": "control", "loras": "lora", "image_prompts": "image-prompt", "regions": "region", "maps": "map",
+    "frames": "frame", "keyframes": "keyframe",
 }  # fmt: skip
 _METAVARS = {
     "record": "KEY=VALUE,…", "array": "FILE", "choice": "NAME", "boolean": "true|false", "integer": "N", "number": "X",

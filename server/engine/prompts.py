@@ -78,6 +78,25 @@ def weighs(stage: Sequence[Segment]) -> bool:
     return any(part.pause or part.weight != 1 for part in stage)
 
 
+def split(text: str, separator: str) -> list[str]:
+    """The parts between separators that stand in no bracket."""
+    parts, depth, start, at = [], 0, 0, 0
+    while at < len(text):
+        character = text[at]
+        if character == "\\":
+            at += 2
+            continue
+        if character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif depth == 0 and text.startswith(separator, at):
+            parts.append(text[start:at])
+            start = at + 1
+        at += 1
+    return [*parts, text[start:]]
+
+
 # -- lots
 
 _WILDCARD = re.compile(r"__([A-Za-z0-9][\w\-/ ]*?)__")
@@ -105,7 +124,7 @@ def _draw(text: str, lots: random.Random, wildcards: Mapping[str, Sequence[str]]
             break
         out.append(_WILDCARD.sub(line, rest[:opening]))
         options, weights = [], []
-        for option in _split(rest[opening + 1 : closing], "|"):
+        for option in split(rest[opening + 1 : closing], "|"):
             share, marked, choice = option.partition("::")
             weight = _number(share) if marked else None
             options.append(option if weight is None else choice)
@@ -156,7 +175,7 @@ def _parse(text: str, depth: int = 0) -> Parsed:
 
 
 def _weighted(inside: str, depth: int) -> Parsed:
-    parts = _split(inside, ":")
+    parts = split(inside, ":")
     weight = _number(parts[-1]) if len(parts) > 1 else None
     if weight is None:
         return _times(_parse(inside, depth + 1), EMPHASIS)
@@ -164,10 +183,10 @@ def _weighted(inside: str, depth: int) -> Parsed:
 
 
 def _bracketed(inside: str, depth: int) -> Parsed:
-    turns = _split(inside, "|")
+    turns = split(inside, "|")
     if len(turns) > 1:
         return (_Changing(tuple(_parse(turn, depth + 1) for turn in turns), None),)
-    parts = _split(inside, ":")
+    parts = split(inside, ":")
     when = _number(parts[-1]) if len(parts) in (2, 3) else None
     if when is None:
         return _times(_parse(inside, depth + 1), 1 / EMPHASIS)
@@ -235,25 +254,6 @@ def _closing(text: str, opening: int, left: str, right: str) -> int | None:
             return at
         at += 1
     return None
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """The parts between separators that stand in no bracket."""
-    parts, depth, start, at = [], 0, 0, 0
-    while at < len(text):
-        character = text[at]
-        if character == "\\":
-            at += 2
-            continue
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif depth == 0 and text.startswith(separator, at):
-            parts.append(text[start:at])
-            start = at + 1
-        at += 1
-    return [*parts, text[start:]]
 
 
 def _number(text: str) -> float | None:

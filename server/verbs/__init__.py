@@ -14,6 +14,7 @@ from bridge_protocol import jobs
 from bridge_protocol.blobs import Blob, BlobRef, ColorSpace
 from bridge_protocol.records import InvalidValue
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
+from server.verbs.color import to_srgb
 
 #: A job's input arrays by their digests; read-only.
 Arrays = Mapping[bytes, NDArray[Any]]
@@ -56,14 +57,11 @@ def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[
 
 
 def picture_of(field: str, given: Blob | BlobRef, arrays: Arrays) -> NDArray[Any]:
-    """The picture that a job's field holds, (h, w, 3 or 4) in sRGB. Raises InvalidValue."""
+    """The picture that a job's field holds, (h, w, 3 or 4); linear colours are brought to sRGB. Raises InvalidValue."""
     ref = given.ref if isinstance(given, Blob) else given
     if len(ref.shape) != 3 or ref.shape[2] not in (3, 4):
         raise InvalidValue(field, f"shape {ref.shape}", "(h, w, 3) or (h, w, 4)")
-    if ref.color == "linear":
-        # Encoding and decoding again would change the pixels outside of the mask in their last bit.
-        raise InvalidValue(field, "linear", "sRGB", "Convert the picture to sRGB before sending it.")
-    return arrays[ref.digest]
+    return to_srgb(arrays[ref.digest]) if ref.color == "linear" else arrays[ref.digest]
 
 
 def verb(kind: str) -> Verb:

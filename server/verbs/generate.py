@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge_protocol.blobs import Blob, BlobRef
+from bridge_protocol.blobs import Blob, BlobRef, ColorSpace
 from bridge_protocol.jobs import Control, Generate, Region
 from bridge_protocol.jobs import Painting as Painted
 from bridge_protocol.records import InvalidValue
 from server import provenance
 from server.engine.painting import ControlInput, IsCancelled, OnProgress, Painting, PaintRequest, RegionInput
-from server.verbs import Arrays, Made, Painter, Yield, hires, picture_of
+from server.verbs import Arrays, Made, Painter, Yield, color, hires, picture_of
 
 #: What the engine does not know yet: asking for it is refused, not passed over.
 TO_COME = ("image_prompts",)
@@ -24,13 +25,19 @@ def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress
     request = request_of(job, arrays)
     small = painter.paint(request, on_progress, cancelled)
     painting = small if job.hires_scale == 1 else hires.enlarge(job, request, small, painter, on_progress, cancelled)
-    return Yield(
-        [
-            Made("image", np.ascontiguousarray(image), "srgb", picture_info(painting, index))
-            for index, image in enumerate(painting.images)
-        ],
-        painting_info(job, painting),
-    )
+    outputs = []
+    for index, image in enumerate(painting.images):
+        pixels: NDArray[Any] = image
+        space: ColorSpace = "srgb"
+        if job.image is not None and _ref(job.image).color == "linear":
+            pixels, space = _linear(arrays[_ref(job.image).digest], request, image), "linear"
+        outputs.append(Made("image", np.ascontiguousarray(pixels), space, picture_info(painting, index)))
+    return Yield(outputs, painting_info(job, painting))
+
+
+def drawn_seed() -> int:
+    """A seed for a job that leaves it open."""
+    return secrets.randbelow(2**32)
 
 
 def picture_info(painting: Painting, index: int) -> dict[str, Any]:
@@ -146,6 +153,16 @@ def _region_mask(index: int, region: Region, arrays: Arrays) -> NDArray[Any]:
     if array.ndim != 2:
         raise InvalidValue(f"regions[{index}].mask", f"shape {array.shape}", "(h, w), as the picture")
     return array
+
+
+def _linear(original: NDArray[Any], request: PaintRequest, painted: NDArray[Any]) -> NDArray[Any]:
+    """What was painted as linear light in the original's dtype; what was not painted keeps every bit of it."""
+    linear = color.to_linear(painted, original.dtype)
+    if request.image is None or painted.shape != request.image.shape:
+        return linear
+    untouched = (painted == request.image) | (np.isnan(painted) & np.isnan(request.image))
+    linear[untouched] = original[untouched]
+    return linear
 
 
 def _mask(array: NDArray[Any], image: NDArray[Any] | None) -> NDArray[Any]:

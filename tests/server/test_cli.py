@@ -214,3 +214,16 @@ def test_a_picture_without_a_job_is_told_so(brushwire, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "bare.png")
     assert "carries its job" in brushwire("inspect", "bare.png", code=2).stderr
     assert "like is" in brushwire("generate", "--like", "bare.png", code=2).stderr
+
+
+def test_frames_and_grids_are_saved_by_their_place(brushwire, tmp_path):
+    for number in range(2):
+        Image.fromarray(np.full((64, 64, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
+    done = brushwire("frames", "a", "--frame", "0.png", "--frame", "1.png", "--keyframe", "frame=1,prompt=b, c")
+    assert [Path(line).name for line in done.stdout.split()] == ["frame-0000.png", "frame-0001.png"]
+    done = brushwire("grid", "a", "--x", "steps=1,2", "--y", "prompt=a, b; c")
+    assert [Path(line).name for line in done.stdout.split()] == [
+        "grid.png", "cell-x0-y0.png", "cell-x1-y0.png", "cell-x0-y1.png", "cell-x1-y1.png"
+    ]  # fmt: skip
+    assert json.loads(pictures_text(tmp_path / "grid.png"))["kind"] == "Grid"
+    assert "x is 'steps'" in brushwire("grid", "a", "--x", "steps", code=2).stderr

@@ -143,7 +143,30 @@ def test_arrays_that_do_not_fit_are_refused_with_their_field(job, arrays, field)
     assert error.value.remedy
 
 
-def test_a_linear_picture_is_refused_instead_of_painted_in_wrong_colours():
-    blob = Blob.of(IMAGE.astype(np.float32), color="linear")
-    with pytest.raises(InvalidValue, match="sRGB"):
-        generate.request_of(Generate(image=blob), {blob.ref.digest: IMAGE})
+class Half:
+    """A painter that paints the left half of a picture grey."""
+
+    def paint(self, request, on_progress=None, cancelled=None):
+        self.seen = request.image
+        image = request.image.copy()
+        image[:, : image.shape[1] // 2, :3] = 0.5
+        return Painting([image], [1], image.shape[1], image.shape[0], "m")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
+def test_a_linear_picture_is_painted_in_srgb_and_what_is_not_painted_keeps_every_bit(dtype):
+    light = np.random.default_rng(0).random((16, 20, 4))
+    picture = light.astype(dtype) if np.issubdtype(dtype, np.floating) else (light * np.iinfo(dtype).max).astype(dtype)
+    if np.issubdtype(dtype, np.floating):
+        picture[3, 15] = [7.5, -0.25, 0.5, 1.0]
+        picture[4, 15, 0] = np.nan
+    blob, painter = Blob.of(picture, color="linear"), Half()
+    made = generate.run(Generate(image=blob), {blob.ref.digest: picture}, painter, None, None).outputs[0]
+    assert (made.color, made.array.dtype) == ("linear", dtype)
+    assert made.array[:, 10:].tobytes() == picture[:, 10:].tobytes()
+    top = 1 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
+    np.testing.assert_allclose(made.array[:, :10, :3] / top, 0.2140, atol=0.003)  # half of sRGB is a fifth of the light
+    np.testing.assert_allclose(painter.seen[0, 0, 0], np.interp(picture[0, 0, 0] / top, *_CURVE), atol=0.01)
+
+
+_CURVE = ([0, 0.0331, 0.0732, 0.2140, 0.5225, 1], [0, 0.2, 0.3, 0.5, 0.75, 1])
