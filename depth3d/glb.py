@@ -45,6 +45,7 @@ class Material:
 
     base_colour: sRGB; without it the mesh's texture. metallic_roughness: linear, roughness in green, metalness in
     blue. normal: tangent space, OpenGL's (+Y). occlusion: linear, in red. unlit: shown as it is, without light.
+    repeats: its pictures go on beyond 0 and 1; else their edge does.
     """
 
     base_colour: Picture | None = None
@@ -55,6 +56,7 @@ class Material:
     roughness: float = 1.0
     double_sided: bool = True
     unlit: bool = False
+    repeats: bool = False
 
 
 def write_glb(mesh: Mesh, path: Path | str, material: Material | None = None) -> None:
@@ -237,7 +239,8 @@ def _add_material(document: dict[str, Any], material: Material, mesh: Mesh, view
     document["materials"] = [out]
     if images:
         # Clamped, or the border's texels would mix with those of the opposite side.
-        document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+        wrap = 10497 if material.repeats else 33071
+        document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]
         document["textures"] = [{"sampler": 0, "source": i} for i in range(len(images))]
         document["images"] = images
 

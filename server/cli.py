@@ -1,4 +1,4 @@
-"""The command line: ``brushwire serve | generate | models | jobs | doctor | demo``.
+"""The command line: ``brushwire serve | generate | texture | models | jobs | doctor | demo``.
 
 Nothing here imports torch: asking for help must be quick. The worker's process does, and doctor asks one.
 """
@@ -18,7 +18,7 @@ from rich.table import Table
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
 from bridge_protocol.records import InvalidValue
-from server import commands, machine, mesh_command, pictures
+from server import commands, machine, material_folder, mesh_command, pictures
 from server.commands import Out, err, out
 from server.guard import ExposedWithoutTls
 from server.settings import GIB, Settings
@@ -86,6 +86,11 @@ app.command("generate")(
     commands.command("Generate", "prompt", "Paint, and save what was painted. Finds the running server, or starts one.")
 )
 app.command("mesh")(mesh_command.command())
+app.command("texture")(
+    commands.command(
+        "Texture", "prompt", "Make a seamless material, and save its maps in a folder.", material_folder.save
+    )
+)
 
 
 @app.command()

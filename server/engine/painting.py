@@ -24,6 +24,8 @@ Phase = Literal[
     "baking",
     "writing",
     "rendering",
+    "stitching",
+    "enlarging",
 ]
 
 

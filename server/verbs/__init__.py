@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge_protocol import jobs
-from bridge_protocol.blobs import ColorSpace
+from bridge_protocol.blobs import Blob, BlobRef, ColorSpace
+from bridge_protocol.records import InvalidValue
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
 
 #: A job's input arrays by their digests; read-only.
@@ -52,6 +53,17 @@ Verb = Callable[[Any, Arrays, Painter, OnProgress, IsCancelled], Yield]
 def array_of(buffer: memoryview, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """A blob's bytes as an array of that shape and dtype, without a copy."""
     return np.frombuffer(buffer, np.dtype(dtype).newbyteorder("<")).reshape(shape)
+
+
+def picture_of(field: str, given: Blob | BlobRef, arrays: Arrays) -> NDArray[Any]:
+    """The picture that a job's field holds, (h, w, 3 or 4) in sRGB. Raises InvalidValue."""
+    ref = given.ref if isinstance(given, Blob) else given
+    if len(ref.shape) != 3 or ref.shape[2] not in (3, 4):
+        raise InvalidValue(field, f"shape {ref.shape}", "(h, w, 3) or (h, w, 4)")
+    if ref.color == "linear":
+        # Encoding and decoding again would change the pixels outside of the mask in their last bit.
+        raise InvalidValue(field, "linear", "sRGB", "Convert the picture to sRGB before sending it.")
+    return arrays[ref.digest]
 
 
 def verb(kind: str) -> Verb:

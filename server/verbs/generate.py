@@ -13,7 +13,7 @@ from bridge_protocol.jobs import Painting as Painted
 from bridge_protocol.records import InvalidValue
 from server import provenance
 from server.engine.painting import ControlInput, IsCancelled, OnProgress, Painting, PaintRequest, RegionInput
-from server.verbs import Arrays, Made, Painter, Yield, hires
+from server.verbs import Arrays, Made, Painter, Yield, hires, picture_of
 
 #: What the engine does not know yet: asking for it is refused, not passed over.
 TO_COME = ("image_prompts",)
@@ -66,7 +66,7 @@ def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
     for name in TO_COME:
         if getattr(job, name) != getattr(Generate(), name):
             raise InvalidValue(name, getattr(job, name), "left out", "This server does not know it yet.")
-    image = None if job.image is None else _picture(_ref(job.image), arrays)
+    image = None if job.image is None else picture_of("image", job.image, arrays)
     mask = None if job.mask is None else _mask(arrays[_ref(job.mask).digest], image)
     for name, asked in (("width", job.width), ("height", job.height)):
         side = None if image is None else image.shape[1 if name == "width" else 0]
@@ -146,15 +146,6 @@ def _region_mask(index: int, region: Region, arrays: Arrays) -> NDArray[Any]:
     if array.ndim != 2:
         raise InvalidValue(f"regions[{index}].mask", f"shape {array.shape}", "(h, w), as the picture")
     return array
-
-
-def _picture(ref: BlobRef, arrays: Arrays) -> NDArray[Any]:
-    if len(ref.shape) != 3 or ref.shape[2] not in (3, 4):
-        raise InvalidValue("image", f"shape {ref.shape}", "(h, w, 3) or (h, w, 4)")
-    if ref.color == "linear":
-        # Encoding and decoding again would change the pixels outside of the mask in their last bit.
-        raise InvalidValue("image", "linear", "sRGB", "Convert the picture to sRGB before sending it.")
-    return arrays[ref.digest]
 
 
 def _mask(array: NDArray[Any], image: NDArray[Any] | None) -> NDArray[Any]:
