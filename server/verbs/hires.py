@@ -12,6 +12,7 @@ from bridge_protocol.jobs import Generate
 from bridge_protocol.records import InvalidValue
 from server.engine import compositing
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
+from server.engine.upscalers import UpscaleRequest
 from server.verbs import Painter
 
 
@@ -35,7 +36,8 @@ def enlarge(
     """A painting `hires_scale` times larger than the small one that the request has made, picture by picture."""
     images, timings, fallbacks = [], dict(small.timings), list(small.fallbacks)
     for index, image in enumerate(small.images):
-        large = _enlarged(job, image)
+        large, said = _enlarged(job, image, painter, on_progress, cancelled)
+        fallbacks += [sentence for sentence in said if sentence not in fallbacks]
         height, width = large.shape[:2]
         regions = tuple(replace(one, mask=_resized(one.mask, width, height)) for one in request.regions)
         again = replace(
@@ -61,13 +63,16 @@ def enlarge(
     )
 
 
-def _enlarged(job: Generate, image: NDArray[Any]) -> NDArray[Any]:
+def _enlarged(
+    job: Generate, image: NDArray[Any], painter: Painter, on_progress: OnProgress, cancelled: IsCancelled
+) -> tuple[NDArray[Any], list[str]]:
     width, height = (round(side * job.hires_scale / 8) * 8 for side in (image.shape[1], image.shape[0]))
-    if job.hires_upscaler:
-        raise InvalidValue(
-            "hires_upscaler", job.hires_upscaler, "left out", "This server enlarges with Lanczos alone between the two."
-        )
-    return _resized(image, width, height)
+    if not job.hires_upscaler:
+        return _resized(image, width, height), []
+    wraps = job.seamless in ("x", "both"), job.seamless in ("y", "both")
+    asked = UpscaleRequest(image, job.hires_scale, job.hires_upscaler, wraps=wraps)
+    enlarged = painter.upscale(asked, on_progress, cancelled)
+    return _resized(enlarged.image, width, height), enlarged.fallbacks
 
 
 def _resized(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
