@@ -1,7 +1,7 @@
 """Depth to mesh, beside the methods of others in one run: `python -m tests.bench depth`.
 
 The scene and the formulas are those of tests/depth3d/scene.py: a wall, a floor, four balls, three boxes and a rod,
-whose every ray is known. Peer methods are re-made from their formulas, without their libraries' conversions: H is hesom's
+whose every ray is known. Peer methods are re-made from their formulas, without their conversions: H is hesom's
 depth_to_mesh (a grid in float64, triangles cut by their angle to the view), "Sobel" the normals of the depth map
 extensions for the web UIs. A row "against the bound" stands beside the figure that it must reach.
 """
