@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
 from .camera import Camera
+from .corner import corner_mesh
 from .depth import check_depth
 from .edges import links
-from .mesh import Mesh, corner_mesh, merged
+from .mesh import Mesh, merged
 from .normals import CUT_RATIO
 
 #: How far behind an edge the background reaches, in pixels of the source picture.

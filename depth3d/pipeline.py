@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .camera import Camera
+from .corner import corner_mesh
 from .depth import Depth, DepthMap
 from .edges import SOFT_SHARE, sharpen, softness
 from .layers import Inpaint, layered_mesh
-from .mesh import Mesh, corner_mesh
+from .mesh import Mesh
 from .normals import CUT_RATIO
 from .read import MAX_PIXELS
 from .render import render

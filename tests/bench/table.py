@@ -22,7 +22,9 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs."""
+        """Ours over theirs; infinite where theirs is none at all, and 1 where both are."""
+        if self.theirs == 0:
+            return 1.0 if self.ours == 0 else float("inf")
         return self.ours / self.theirs
 
 

@@ -6,7 +6,7 @@ import scene
 
 from depth3d.bake import Blending, Canvas, View, bake
 from depth3d.camera import Camera
-from depth3d.mesh import corner_mesh
+from depth3d.corner import corner_mesh
 from depth3d.normals import normals_from_depth, opengl_to_normals
 from depth3d.relief import solid
 from depth3d.render import rasterise

@@ -12,10 +12,11 @@ import pytest
 import scene
 from PIL import Image
 
+from depth3d.corner import corner_mesh
 from depth3d.export import export_mesh
 from depth3d.glb import Material, encode_png, read_glb, write_glb
 from depth3d.load import load_mesh
-from depth3d.mesh import Mesh, corner_mesh, vertex_normals
+from depth3d.mesh import Mesh, vertex_normals
 
 NODE_MODULES = os.environ.get("GLTF_VALIDATOR", str(Path(__file__).parents[2] / "node_modules"))
 SUFFIXES = [".glb", ".obj", ".ply", ".stl"]

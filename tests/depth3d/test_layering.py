@@ -9,7 +9,7 @@ import pytest
 import depth3d
 
 FOLDER = Path(depth3d.__file__).parent
-NUMPY_ALONE = ("camera", "depth", "normals", "drawing", "pose", "rigs", "render", "texels", "edges", "bake")
+NUMPY_ALONE = ("camera", "depth", "normals", "drawing", "pose", "rigs", "edges", "render", "texels", "bake")
 
 
 def imported(module: str) -> set[str]:

@@ -3,8 +3,8 @@ import pytest
 import scene
 
 from depth3d.camera import Camera
+from depth3d.corner import corner_mesh
 from depth3d.layers import background, layered_mesh
-from depth3d.mesh import corner_mesh
 from depth3d.render import render
 
 SIZE = 384

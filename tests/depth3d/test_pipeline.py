@@ -3,8 +3,8 @@ import pytest
 import scene
 
 from depth3d.camera import Camera
+from depth3d.corner import corner_mesh
 from depth3d.depth import DepthMap
-from depth3d.mesh import corner_mesh
 from depth3d.pipeline import mesh_from_depth, orbited, preview
 from depth3d.render import rasterise
 from depth3d.simplify import simplified

@@ -7,8 +7,8 @@ from PIL import Image
 
 from depth3d.brushes import brush_alpha, write_brush
 from depth3d.camera import Camera
+from depth3d.corner import corner_mesh
 from depth3d.layers import layered_mesh
-from depth3d.mesh import corner_mesh
 from depth3d.pointcloud import fused, point_cloud, poisson_mesh, write_points
 from depth3d.relief import is_watertight
 from depth3d.rigs import cube_faces, hemisphere, orbit, shifted, stereo, sway
