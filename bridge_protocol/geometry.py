@@ -66,9 +66,7 @@ class Mesh:
     )
     unit: float = param(1.0, "One step of the map's numbers, in scene units; disparity: in pixels.", minimum=0)
     camera: Camera | None = param(None, "What the map was seen by; none: fov and the map's size say it.")
-    fov: float = param(
-        50.0, "The horizontal field of view where no camera is given.", unit="°", minimum=1, maximum=170, essential=True
-    )
+    fov: float = param(50.0, "The horizontal field of view where no camera is given.", unit="°", minimum=1, maximum=170)
     baseline: float | None = param(None, "Disparity: the distance of the two cameras.", unit="scene units", minimum=0)
     doffs: float = param(0.0, "Disparity: the difference of the principal points.", unit="px")
     near: float | None = param(
@@ -78,24 +76,16 @@ class Mesh:
         None, "Relative depth: where its smallest value lies; none: ten times as far as near.", unit="scene units",
         minimum=0,
     )  # fmt: skip
-    detector: str = param(
-        "", "Reads the depth from the image; empty: the best there is.", choices_from="detectors", essential=True
-    )
+    detector: str = param("", "Reads the depth from the image; empty: the best there is.", choices_from="detectors")
     shape: MeshShape = param(
-        "surface",
-        "What is built: the seen surface, its points (as PLY), a relief to print, or a terrain.",
-        essential=True,
+        "surface", "What is built: the seen surface, its points (as PLY), a relief to print, or a terrain."
     )
-    layers: bool = param(False, "Put the hidden background behind the foreground.", essential=True)
+    layers: bool = param(False, "Put the hidden background behind the foreground.")
     inpaint: bool = param(False, "Let the model paint the hidden background; else its colours are continued.")
-    prompt: str = param("", "What the hidden background shows, for inpaint.", max_length=10_000, essential=True)
-    model: str = param(
-        "", "The checkpoint that inpaints; empty: the server's default.", choices_from="models", essential=True
-    )
-    seed: int = param(
-        0, "For inpaint: the same seed paints the same background.", minimum=0, maximum=MAX_SEED, essential=True
-    )
-    triangles: int | None = param(None, "Simplify to about so many.", minimum=4, maximum=100_000_000, essential=True)
+    prompt: str = param("", "What the hidden background shows, for inpaint.", max_length=10_000)
+    model: str = param("", "The checkpoint that inpaints; empty: the server's default.", choices_from="models")
+    seed: int = param(0, "For inpaint: the same seed paints the same background.", minimum=0, maximum=MAX_SEED)
+    triangles: int | None = param(None, "Simplify to about so many.", minimum=4, maximum=100_000_000)
     edge_ratio: float | None = param(
         None, "How many times farther the neighbour may be before the surface is cut; none: 1.02.",
         minimum=1.001, maximum=2,
@@ -105,13 +95,12 @@ class Mesh:
     width: float | None = param(
         None, "Relief and terrain: the width of what is built; none: 100 as STL, else 1.", unit="scene units",
         minimum=0.000001,
-        essential=True,
     )  # fmt: skip
     relief_height: float = param(
         0.2, "Relief and terrain: the height over the width.", minimum=0.001, maximum=10, step=0.01
     )
     base: float = param(0.05, "Relief: the thickness of the base over the width.", minimum=0.001, maximum=10, step=0.01)
-    format: MeshFormat = param("glb", "Which file is made.", essential=True)
+    format: MeshFormat = param("glb", "Which file is made.")
     name: str = param("mesh", "The file's name, without its suffix.", max_length=100)
     scene_up: Literal["-y", "+y", "+z"] = param(
         "-y", "The axis of the camera's world that points up; an unmoved camera's own is -y."
@@ -171,29 +160,21 @@ class Views(Painting):
     """Paint a mesh from a rig of cameras, and bake what was painted into its texture."""
 
     vertices: Array = param(doc="(n, 3) float32, in the scene's axes and units.")
-    triangles: Array = param(doc="(m, 3) uint32, indices of vertices.", essential=True)
+    triangles: Array = param(doc="(m, 3) uint32, indices of vertices.")
     uvs: Array = param(doc="(3·m, 2) float32, for each corner of each triangle, u right, v up.")
     views: list[View] = param(doc="The cameras, in the order of painting.", max_length=64)
     mode: Literal["sequential", "grid", "refine", "bake"] = param(
         "sequential",
         "Each view paints what is not covered yet; all views in one picture; each paints over what is there; or "
         "nothing is painted and the given pictures are baked.",
-        essential=True,
     )
     texture: Array | None = param(None, "(h, w, 3 or 4): what is on the mesh already; kept where no camera sees.")
-    width: int = param(2048, "The texture's width.", unit="px", minimum=64, maximum=8192, step=8, essential=True)
-    height: int = param(2048, "The texture's height.", unit="px", minimum=64, maximum=8192, step=8, essential=True)
+    width: int = param(2048, "The texture's width.", unit="px", minimum=64, maximum=8192, step=8)
+    height: int = param(2048, "The texture's height.", unit="px", minimum=64, maximum=8192, step=8)
     denoising_strength: float = param(
-        1.0,
-        "How much is painted anew, in the refine mode.",
-        minimum=0,
-        maximum=1,
-        step=0.01,
-        essential=True,
+        1.0, "How much is painted anew, in the refine mode.", minimum=0, maximum=1, step=0.01
     )
-    follow_depth: float = param(
-        1.0, "How strongly the depth is followed; 0: not at all.", minimum=0, maximum=2, essential=True
-    )
+    follow_depth: float = param(1.0, "How strongly the depth is followed; 0: not at all.", minimum=0, maximum=2)
     follow_normal: float = param(0.0, "How strongly the normals are followed; 0: not at all.", minimum=0, maximum=2)
     max_angle: float = param(
         75.0, "A surface that is seen under a flatter angle than this gets nothing.", unit="°", minimum=10, maximum=89

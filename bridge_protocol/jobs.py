@@ -47,6 +47,13 @@ KINDS: dict[str, type[Any]] = {
     cls.__name__: cls for cls in (Generate, Texture, Upscale, Annotate, Frames, Grid, Views, Mesh)
 }
 
+#: The fields of any kind of job that a form shows at once; the others are for whoever asks for more.
+_ESSENTIAL = frozenset({
+    "prompt", "negative_prompt", "model", "loras", "seed", "steps", "guidance_scale", "denoising_strength", "batch",
+    "seamless", "width", "height", "maps", "relief", "scale", "upscaler", "detector", "shape", "fov", "layers",
+    "triangles", "format", "mode", "follow_depth",
+})  # fmt: skip
+
 Priority = Literal["live", "interactive", "batch"]
 
 
@@ -89,18 +96,18 @@ def schema() -> dict[str, Any]:
     one of text, integer, number, boolean, choice, array, list, record. Optional fields have ``"optional": true``, and
     those that a form shows at once ``"essential": true``.
     """
-    return {kind: _record_schema(cls) for kind, cls in KINDS.items()}
+    return {kind: _record_schema(cls, job=True) for kind, cls in KINDS.items()}
 
 
-def _record_schema(cls: type) -> dict[str, Any]:
+def _record_schema(cls: type, *, job: bool = False) -> dict[str, Any]:
     hints = field_types(cls)
     return {
         "doc": inspect.cleandoc(cls.__doc__ or ""),
-        "fields": [_field_schema(field, hints[field.name]) for field in dataclasses.fields(cls)],
+        "fields": [_field_schema(field, hints[field.name], essential=job) for field in dataclasses.fields(cls)],
     }
 
 
-def _field_schema(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+def _field_schema(field: dataclasses.Field[Any], hint: Any, *, essential: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"name": field.name, **_type_schema(hint), **field.metadata}
     if field.default is not dataclasses.MISSING:
         out["default"] = field.default
@@ -108,6 +115,8 @@ def _field_schema(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
         out["default"] = field.default_factory()
     else:
         out["required"] = True
+    if essential and field.name in _ESSENTIAL:
+        out["essential"] = True
     return out
 
 

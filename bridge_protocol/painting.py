@@ -122,20 +122,15 @@ class Painting:
         "What to paint. (word:1.2) weighs, [from:to:0.4] changes on the way, [a|b] takes turns, BREAK parts, {a|b} and "
         "__name__ draw one of several.",
         max_length=10_000,
-        essential=True,
     )
     _: KW_ONLY
-    negative_prompt: str = param("", "What to keep out.", max_length=10_000, essential=True)
-    model: str = param("", "Which model; empty: the server's default.", choices_from="models", essential=True)
-    loras: list[Lora] = param(default_factory=list, doc="LoRAs on top of the model.", max_length=16, essential=True)
+    negative_prompt: str = param("", "What to keep out.", max_length=10_000)
+    model: str = param("", "Which model; empty: the server's default.", choices_from="models")
+    loras: list[Lora] = param(default_factory=list, doc="LoRAs on top of the model.", max_length=16)
     vae: str = param("", "Another autoencoder than the model's own.", choices_from="vaes")
     clip_skip: int = param(0, "How many of the text encoder's last layers are left out.", minimum=0, maximum=11)
     seed: int | None = param(
-        None,
-        "The same seed paints the same picture; none: a new one each time.",
-        minimum=0,
-        maximum=MAX_SEED,
-        essential=True,
+        None, "The same seed paints the same picture; none: a new one each time.", minimum=0, maximum=MAX_SEED
     )
     variation_seed: int | None = param(
         None, "Another seed, towards which the picture varies; none: a new one.", minimum=0, maximum=MAX_SEED
@@ -143,14 +138,9 @@ class Painting:
     variation_strength: float = param(
         0.0, "How far towards the other seed: 0 not at all, 1 all the way.", minimum=0, maximum=1, step=0.01
     )
-    steps: int = param(20, "How many denoising steps.", minimum=1, maximum=150, essential=True)
+    steps: int = param(20, "How many denoising steps.", minimum=1, maximum=150)
     guidance_scale: float | None = param(
-        None,
-        "How strictly the prompt is followed; none: the model's own.",
-        minimum=0,
-        maximum=30,
-        step=0.5,
-        essential=True,
+        None, "How strictly the prompt is followed; none: the model's own.", minimum=0, maximum=30, step=0.5
     )
     sampler: Sampler = param("auto", "How the steps are taken; auto: the model's own.")
     controls: list[Control] = param(default_factory=list, doc="What the painting follows.", max_length=8)
@@ -180,33 +170,16 @@ class Generate(Painting):
     )
     regions: list[Region] = param(default_factory=list, doc="Parts with words of their own.", max_length=16)
     width: int | None = param(
-        None,
-        "Width; none: the image's, or the model's own.",
-        unit="px",
-        minimum=64,
-        maximum=8192,
-        step=8,
-        essential=True,
+        None, "Width; none: the image's, or the model's own.", unit="px", minimum=64, maximum=8192, step=8
     )
     height: int | None = param(
-        None,
-        "Height; none: the image's, or the model's own.",
-        unit="px",
-        minimum=64,
-        maximum=8192,
-        step=8,
-        essential=True,
+        None, "Height; none: the image's, or the model's own.", unit="px", minimum=64, maximum=8192, step=8
     )
     denoising_strength: float = param(
-        0.75,
-        "How much of the image is painted anew: 0 nothing, 1 everything.",
-        minimum=0,
-        maximum=1,
-        step=0.01,
-        essential=True,
+        0.75, "How much of the image is painted anew: 0 nothing, 1 everything.", minimum=0, maximum=1, step=0.01
     )
-    batch: int = param(1, "How many pictures at once, with seeds that count up.", minimum=1, maximum=16, essential=True)
-    seamless: Seamless = param("none", "Along which axes the picture continues at its opposite edge.", essential=True)
+    batch: int = param(1, "How many pictures at once, with seeds that count up.", minimum=1, maximum=16)
+    seamless: Seamless = param("none", "Along which axes the picture continues at its opposite edge.")
     hires_scale: float = param(
         1.0, "Paints small first, then this much larger with the details painted anew; 1: off.",
         minimum=1, maximum=8, step=0.25,
@@ -232,40 +205,21 @@ class Texture(Painting):
         default_factory=lambda: ["albedo", "normal", "height", "roughness", "metallic", "ambient_occlusion"],
         doc="Which maps to make.",
         max_length=6,
-        essential=True,
     )
     width: int | None = param(
-        None,
-        "Width; none: the image's, or the model's own.",
-        unit="px",
-        minimum=64,
-        maximum=8192,
-        step=8,
-        essential=True,
+        None, "Width; none: the image's, or the model's own.", unit="px", minimum=64, maximum=8192, step=8
     )
     height: int | None = param(
-        None,
-        "Height; none: the image's, or the model's own.",
-        unit="px",
-        minimum=64,
-        maximum=8192,
-        step=8,
-        essential=True,
+        None, "Height; none: the image's, or the model's own.", unit="px", minimum=64, maximum=8192, step=8
     )
-    seamless: Seamless = param("both", "Along which axes the material continues at its opposite edge.", essential=True)
+    seamless: Seamless = param("both", "Along which axes the material continues at its opposite edge.")
     denoising_strength: float = param(
-        0.0,
-        "With an image: how much of it is painted anew; 0 only makes it seamless.",
-        minimum=0,
-        maximum=1,
-        step=0.01,
-        essential=True,
+        0.0, "With an image: how much of it is painted anew; 0 only makes it seamless.", minimum=0, maximum=1, step=0.01
     )
     normals: Literal["opengl", "directx"] = param("opengl", "Which way the normal map's green points: up or down.")
     relief: float = param(
         0.05, "The height of the surface over the width of the texture, for normals and occlusion.",
         minimum=0, maximum=1, step=0.005,
-        essential=True,
     )  # fmt: skip
     flatten_light: float = param(
         0.5, "How much of the light and shade of the picture is taken out of the colours.",
@@ -286,21 +240,14 @@ class Upscale(Painting):
     """Enlarge a picture; on request, paint its details anew, tile by tile."""
 
     image: Array = param(doc="The picture, (h, w, 3 or 4).")
-    scale: float = param(2.0, "How much larger.", minimum=1, maximum=8, step=0.25, essential=True)
-    upscaler: str = param(
-        "", "What enlarges it; empty: the best that is there.", choices_from="upscalers", essential=True
-    )
+    scale: float = param(2.0, "How much larger.", minimum=1, maximum=8, step=0.25)
+    upscaler: str = param("", "What enlarges it; empty: the best that is there.", choices_from="upscalers")
     denoising_strength: float = param(
-        0.0,
-        "How much of the enlarged picture is painted anew; 0 nothing.",
-        minimum=0,
-        maximum=1,
-        step=0.01,
-        essential=True,
+        0.0, "How much of the enlarged picture is painted anew; 0 nothing.", minimum=0, maximum=1, step=0.01
     )
     tile: int = param(512, "The side of a tile.", unit="px", minimum=64, maximum=4096, step=8)
     overlap: int = param(64, "How much tiles overlap.", unit="px", minimum=0, maximum=512, step=8)
-    seamless: Seamless = param("none", "Along which axes the picture continues at its opposite edge.", essential=True)
+    seamless: Seamless = param("none", "Along which axes the picture continues at its opposite edge.")
 
     def __post_init__(self) -> None:
         if self.overlap * 2 > self.tile:
@@ -312,7 +259,7 @@ class Annotate:
     """Read a control map from a picture: its depth, normals, pose, edges, …"""
 
     image: Array = param(doc="The picture, (h, w, 3 or 4).")
-    detector: str = param(doc="What reads it.", choices_from="detectors", essential=True)
+    detector: str = param(doc="What reads it.", choices_from="detectors")
     resolution: int = param(
         0, "The shorter side that the detector sees; 0: its own choice.", unit="px", minimum=0, maximum=4096
     )
@@ -320,7 +267,7 @@ class Annotate:
     high_threshold: int | None = param(None, "For edges: what is stronger is one.", minimum=0, maximum=255)
     hands: bool = param(True, "For poses: hands too.")
     face: bool = param(True, "For poses: the face too.")
-    seed: int = param(0, "For detectors that draw lots.", minimum=0, maximum=MAX_SEED, essential=True)
+    seed: int = param(0, "For detectors that draw lots.", minimum=0, maximum=MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)

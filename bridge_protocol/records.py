@@ -61,13 +61,12 @@ def param(
     step: float | None = None,
     choices_from: str | None = None,
     max_length: int | None = None,
-    essential: bool | None = None,
 ) -> Any:
     """A dataclass field whose metadata says what it means and what it may hold.
 
     minimum, maximum: inclusive. step: values are multiples of it (a rule for whole numbers, a hint for others).
     choices_from: the server's list that fills the choices (such as ``models``). max_length: of a text in characters,
-    of bytes in bytes, of a list in items. essential: a form shows it at once, and not only to whoever asks for more.
+    of bytes in bytes, of a list in items.
     """
     metadata = {
         "doc": doc,
@@ -77,7 +76,6 @@ def param(
         "step": step,
         "choices_from": choices_from,
         "max_length": max_length,
-        "essential": essential,
     }
     metadata = {key: value for key, value in metadata.items() if value is not None}
     if default_factory is not None:

@@ -118,16 +118,15 @@ class History:
             outputs.append({"name": output.name, "info": output.info, **described})
             if keep:
                 (folder / f"{index}.raw").write_bytes(blob.data)
-        small = next((small for small in map(thumbnail, result.blobs) if small is not None), None)
-        if small is not None:
-            (folder / "thumbnail.png").write_bytes(png(small))
+        for index, small in enumerate(small for small in map(thumbnail, result.blobs) if small is not None):
+            (folder / _thumbnail_name(index)).write_bytes(png(small))
         entry = self._put(replace(entry, state="finished", outputs=outputs, info=result.info, kept=keep))
         self._prune()
         return entry
 
-    def thumbnail(self, job_id: str) -> Path | None:
-        """The PNG file with the job's small picture."""
-        path = self._folder_of(job_id) / "thumbnail.png"
+    def thumbnail(self, job_id: str, index: int = 0) -> Path | None:
+        """The PNG file with a small picture of what the job made: of its first picture, or of a later one."""
+        path = self._folder_of(job_id) / _thumbnail_name(index)
         return path if path.is_file() else None
 
     def blobs(self, entry: Entry) -> list[Blob] | None:
@@ -168,6 +167,10 @@ class History:
                 continue
             self.remove(entry.id)
             total, count = total - sizes[entry.id], count - 1
+
+
+def _thumbnail_name(index: int) -> str:
+    return "thumbnail.png" if index == 0 else f"thumbnail-{index}.png"
 
 
 def _searched(entry: Entry) -> str:

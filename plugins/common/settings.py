@@ -94,8 +94,9 @@ class Presets:
         self._path(preset).unlink(missing_ok=True)
 
     def _path(self, preset: Preset) -> Path:
-        # A name may be in any language; what file systems refuse is replaced, and the name itself stands in the file.
-        stem = re.sub(r'[\x00-\x1f<>:"/\\|?*.]+', "_", preset.name)[:60].strip()
+        # A name may be in any language; what file systems refuse is replaced, and so is what is not ASCII: Krita runs
+        # its Python with the locale C, where no other file name can be written. The name itself stands in the file.
+        stem = re.sub(r'[^\x20-\x7e]+|[<>:"/\\|?*.]+', "_", preset.name)[:60].strip()
         if stem != preset.name:
             stem += f"-{zlib.crc32(preset.name.encode()):08x}"
         return self.folder / f"{preset.kind}-{stem}.json"

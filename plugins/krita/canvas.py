@@ -31,6 +31,8 @@ _SRGB_PROFILES = {
 }
 _CHANNELS = {"RGBA": 4, "GRAYA": 2, "CMYKA": 5, "LABA": 4, "XYZA": 4, "YCbCrA": 4, "A": 1}
 _SIZES = {"U8": 1, "U16": 2, "F16": 2, "F32": 4}
+#: Layers that have a position of their own.
+_ANCHORS = ("paintlayer", "grouplayer", "filelayer")
 #: One read or write moves at most so many bytes, so that no slice of work holds up the brush.
 BAND = 4 << 20
 
@@ -201,22 +203,33 @@ class Canvas:
         source = self.document if node is None else node
         return Reading(source, self.bounds if bounds is None else bounds, format_of(source), raw=raw)
 
-    def picture(self, bounds: Bounds | None = None, node: Any = None, *, hidden: Sequence[Any] = ()) -> Picture:
-        """Read at once, as it travels. hidden: layers that are left out of the composite."""
+    def picture(
+        self,
+        bounds: Bounds | None = None,
+        node: Any = None,
+        *,
+        hidden: Sequence[Any] = (),
+        depth: str | None = None,
+    ) -> Picture:
+        """Read at once, as it travels. hidden: layers that are left out of the composite. depth: as `to_travel`."""
         with self.leaving_out(hidden):
             reading = self.read(bounds, node)
             while not reading.advance():
                 pass
-        return self.to_travel(reading)
+        return self.to_travel(reading, depth)
 
-    def to_travel(self, reading: Reading) -> Picture:
-        """What was read, as it travels, converted by Krita where its format does not travel as it is."""
-        if reading.format.travels_as_it_is:
-            return reading.picture()
+    def to_travel(self, reading: Reading, depth: str | None = None) -> Picture:
+        """What was read, as it travels, converted by Krita where its format does not travel as it is.
+
+        depth: one of Krita's to convert to; none: the reading's own.
+        """
         form, bounds = reading.format, reading.bounds
+        depth = depth or form.depth
+        if form.travels_as_it_is and depth == form.depth:
+            return reading.picture()
         node = self._detached("conversion", form)
         _write(node, reading.data, Bounds(0, 0, bounds.width, bounds.height))
-        _convert(node, Format("RGBA", form.depth, SRGB))
+        _convert(node, Format("RGBA", depth, SRGB))
         converted = Reading(node, Bounds(0, 0, bounds.width, bounds.height), format_of(node), raw=True)
         while not converted.advance():
             pass
@@ -244,6 +257,20 @@ class Canvas:
     def _settle(self) -> None:
         self.document.refreshProjection()
         self.document.waitForDone()
+
+    def anchors(self) -> tuple[tuple[str, int, int], ...]:
+        """Some layers with their positions, from which `moved_since` tells whether the canvas was moved."""
+        nodes = [node for node in self.document.rootNode().childNodes() if node.type() in _ANCHORS][:8]
+        return tuple((id_of(node), node.position().x(), node.position().y()) for node in nodes)
+
+    def moved_since(self, anchors: Sequence[tuple[str, int, int]]) -> tuple[int, int]:
+        """How far cropping or enlarging the canvas has moved everything: what all anchors that are left moved by."""
+        moves = set()
+        for layer, x, y in anchors:
+            node = node_by_id(self.document, layer)
+            if node is not None:
+                moves.add((node.position().x() - x, node.position().y() - y))
+        return moves.pop() if len(moves) == 1 else (0, 0)
 
     # -- in
 

@@ -86,6 +86,7 @@ class KritaHost:
             "DISPLAY": DISPLAY,
             "BRUSHWIRE_TEST_PORT_FILE": str(port_file),
             "LANG": "C.UTF-8",
+            "PYTHONFAULTHANDLER": "1",
             "XDG_RUNTIME_DIR": str(self.home / "run"),
             **({"LANGUAGE": self.language} if self.language else {}),
             **self.environment,
@@ -110,9 +111,12 @@ class KritaHost:
     def run(self, code: str, timeout: float = 60.0):
         """Run statements in Krita's main thread; the last expression's value, if there is one, comes back."""
         self.socket.settimeout(timeout)
-        self.file.write(json.dumps({"code": textwrap.dedent(code)}).encode() + b"\n")
-        self.file.flush()
-        line = self.file.readline()
+        try:
+            self.file.write(json.dumps({"code": textwrap.dedent(code)}).encode() + b"\n")
+            self.file.flush()
+            line = self.file.readline()
+        except OSError:
+            line = b""
         assert line, f"Krita has gone:\n{self.log[-3000:]}"
         answer = json.loads(line)
         if "error" in answer:

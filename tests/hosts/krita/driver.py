@@ -43,10 +43,12 @@ class Driver(krita.Extension):
         part.rename(file)
 
     def connected(self):
-        socket = self.server.nextPendingConnection()
-        socket.readyRead.connect(lambda: self.read(socket))
+        # Kept: PyQt's garbage collection would take a socket that only its own slot refers to, slot and all.
+        self.socket = self.server.nextPendingConnection()
+        self.socket.readyRead.connect(self.read)
 
-    def read(self, socket):
+    def read(self):
+        socket = self.socket
         while socket.canReadLine():
             answer = self.run(json.loads(bytes(socket.readLine()))["code"])
             socket.write(json.dumps(answer).encode() + b"\n")

@@ -1,0 +1,5 @@
+"""Brushwire's docker for Krita."""
+
+from .krita.extension import register
+
+register()

@@ -1,0 +1,456 @@
+"""The docker: what is asked, how far it is, what came of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from krita import DockWidget, Krita
+
+from bridge_protocol.records import InvalidValue
+from plugins.common.forms import Form
+from plugins.common.tasks import Task
+
+from . import rasters
+from .canvas import Canvas, CanvasError
+from .form_view import FormView, PromptEdit
+from .history_view import HistoryView
+from .live import Live
+from .menu import DockerMenu
+from .modes import BY_KEY, MODES, Mode
+from .overlay import Overlay
+from .places import Place
+from .qt import QtCore, QtGui, QtWidgets
+from .shared import shared
+from .steering_view import SteeringView
+from .strokes import Strokes
+from .texts import tr
+from .widgets import Message, ModeButtons, Picture, ProgressLine, Section, StateLine
+
+log = logging.getLogger("brushwire.krita")
+
+#: The document, its selection and its layers are looked at so often: Krita tells nobody that they change.
+_LOOK = 500
+_PREVIEW_SIDE = 2048
+
+
+class BrushwireDocker(DockWidget):
+    """One window's docker. All windows share one workspace, and so one connection and one history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWindowTitle("Brushwire")
+        self.workspace = shared()
+        self.studio = self.workspace.studio
+        self.mode: Mode = BY_KEY[self._setting("mode", "generate")]
+        self.forms: dict[str, Form] = {}
+        self.overlay = Overlay()
+        self.live = Live(self.workspace, self._live_picture)
+        self.strokes = Strokes(self.live.touched)
+        self._current: Task | None = None
+        self._ended_at = 0.0
+        self._build()
+        self._listen()
+        self.choose(self.mode.key)
+        self._show_state(self.studio.state)
+        self._timer = QtCore.QTimer(self)
+        self._timer.setInterval(_LOOK)
+        self._timer.timeout.connect(self._look)
+        self._timer.start()
+
+    # -- how it looks
+
+    def _build(self) -> None:
+        self.state = StateLine()
+        self.menu = DockerMenu(self)
+        self.message = Message()
+        self.buttons = ModeButtons([(mode.key, tr(mode.label), tr(mode.hint)) for mode in MODES])
+        self.hint = QtWidgets.QLabel()
+        self.hint.setWordWrap(True)
+        self.hint.setEnabled(False)
+        self.prompt = PromptEdit(tr("What to paint"), 3)
+        self.negative = PromptEdit(tr("What to keep out"), 1)
+        self.essential_place = QtWidgets.QVBoxLayout()
+        self.advanced_place = QtWidgets.QWidget()
+        QtWidgets.QVBoxLayout(self.advanced_place).setContentsMargins(0, 0, 0, 0)
+        self.steering = SteeringView(self.complain)
+        more = QtWidgets.QMenu(self.steering.more)
+        more.addAction(tr("Add a pose"), self.menu.add_pose)
+        more.addAction(tr("Open captured maps…"), self.menu.ask_for_maps)
+        self.steering.more.setMenu(more)
+        self.steering_section = Section(tr("Control layers and regions"), self.steering)
+        self.advanced_section = Section(tr("More options"), self.advanced_place)
+        self.generate = QtWidgets.QPushButton(tr("Paint"))
+        self.generate.setToolTip(tr("Ask for it (Ctrl+Return in the text above)"))
+        font = self.generate.font()
+        font.setBold(True)
+        self.generate.setFont(font)
+        self.progress = ProgressLine()
+        self.picture = Picture()
+        self.history = HistoryView(self.studio)
+
+        inner = QtWidgets.QWidget()
+        column = QtWidgets.QVBoxLayout(inner)
+        column.setContentsMargins(6, 2, 6, 2)
+        column.setSpacing(6)
+        column.addWidget(self.hint)
+        column.addWidget(self.prompt)
+        column.addWidget(self.negative)
+        column.addLayout(self.essential_place)
+        column.addWidget(self.steering_section)
+        column.addWidget(self.advanced_section)
+        column.addStretch(1)
+        scroll = QtWidgets.QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+
+        bottom = QtWidgets.QWidget()
+        below = QtWidgets.QVBoxLayout(bottom)
+        below.setContentsMargins(6, 2, 6, 6)
+        below.setSpacing(6)
+        below.addWidget(self.message)
+        below.addWidget(self.generate)
+        below.addWidget(self.progress)
+        below.addWidget(self.picture)
+        below.addWidget(self.history, 1)
+        splitter = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(scroll)
+        splitter.addWidget(bottom)
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 2)
+
+        top = QtWidgets.QHBoxLayout()
+        top.addWidget(self.state, 1)
+        top.addWidget(self.menu)
+        whole = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(whole)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        head = QtWidgets.QVBoxLayout()
+        head.setContentsMargins(6, 4, 6, 0)
+        head.addLayout(top)
+        head.addWidget(self.buttons)
+        layout.addLayout(head)
+        layout.addWidget(splitter, 1)
+        whole.setMinimumWidth(240)
+        self.setWidget(whole)
+        self.essential: FormView | None = None
+        self.advanced: FormView | None = None
+
+    def _listen(self) -> None:
+        self.buttons.chosen.connect(self.choose)
+        self.prompt.submitted.connect(self.paint)
+        self.negative.submitted.connect(self.paint)
+        self.prompt.textChanged.connect(partial(self._text_changed, "prompt", self.prompt))
+        self.negative.textChanged.connect(partial(self._text_changed, "negative_prompt", self.negative))
+        self.generate.clicked.connect(lambda _on: self.paint())
+        self.progress.cancelled.connect(self.cancel)
+        self.history.chosen.connect(self._preview_result)
+        self.history.left.connect(self.overlay.clear)
+        self.history.applied.connect(self.apply)
+        self.history.again.connect(self.use_again)
+        self.steering.changed.connect(self._form_changed)
+        self.studio.on_state.append(self._show_state)
+        self.studio.on_task.append(self._task_changed)
+        self.studio.on_lists.append(self._lists_changed)
+        self.workspace.on_problem.append(self.complain)
+        self.workspace.on_placed.append(self._placed)
+        self.workspace.on_file = self._ask_path
+
+    def canvasChanged(self, canvas: Any) -> None:  # noqa: N802 - Krita's name
+        """Krita tells that another view is active, or none."""
+        self._look()
+
+    def leave(self) -> None:
+        """Krita ends, or this window does: let go of everything that would be called later."""
+        self._timer.stop()
+        self.live.stop()
+        self.strokes.stop()
+        self.overlay.detach()
+        for listeners, own in (
+            (self.studio.on_state, self._show_state),
+            (self.studio.on_task, self._task_changed),
+            (self.studio.on_lists, self._lists_changed),
+            (self.workspace.on_problem, self.complain),
+            (self.workspace.on_placed, self._placed),
+        ):
+            if own in listeners:
+                listeners.remove(own)
+
+    # -- what is asked
+
+    def choose(self, key: str) -> None:
+        """Go over to another way of working; each keeps its own settings, and all share the words."""
+        if self.live.on:
+            self.toggle_live()
+        self.mode = BY_KEY[key]
+        self.studio.settings["mode"] = key
+        self.buttons.show_chosen(key)
+        self.hint.setText(tr(self.mode.hint))
+        form = self.form
+        for name, edit in (("prompt", self.prompt), ("negative_prompt", self.negative)):
+            edit.setVisible(name in form)
+            if name in form:
+                form[name] = edit.toPlainText()
+        self._draw_form()
+        self.generate.setText(self._verb())
+
+    @property
+    def form(self) -> Form:
+        """The settings of the present way of working."""
+        key = self.mode.key
+        if key not in self.forms:
+            form = self.studio.form(self.mode.kind)
+            for name, value in self.mode.preset.items():
+                if name in form:
+                    form[name] = value
+            self.forms[key] = form
+        return self.forms[key]
+
+    def _draw_form(self) -> None:
+        form, hidden = self.form, self.mode.hidden
+        fields = [field for field in form if field.name not in hidden]
+        essential = [field for field in fields if field.essential or field.required]
+        for old in (self.essential, self.advanced):
+            if old is not None:
+                # It stays Qt's: what Python owns alone may be destroyed by whichever thread collects its garbage.
+                old.hide()
+                old.deleteLater()
+        self.essential = FormView(form, essential, self.complain)
+        self.advanced = FormView(form, [field for field in fields if field not in essential], self.complain)
+        self.essential_place.addWidget(self.essential)
+        self.advanced_place.layout().addWidget(self.advanced)
+        self.advanced_section.setVisible(not self.advanced.is_empty)
+        steered = {field.name for field in form.hosted}
+        self.steering_section.setVisible(bool({"controls", "regions"} & steered))
+        for view in (self.essential, self.advanced):
+            view.changed.connect(self._form_changed)
+
+    def paint(self) -> None:
+        """Ask for what the form says."""
+        self.message.hide()
+        if self.mode.key == "live":
+            self.toggle_live()
+            return
+        if self.mode.needs_prompt and not str(self.form["prompt"]).strip():
+            self.complain(tr("There are no words yet."), tr("Say above what to paint."))
+            self.prompt.setFocus()
+            return
+        if self.mode.key in ("seamless", "material"):
+            self._wrap_around()
+        self.history.list.setCurrentItem(None)
+        self.workspace.ask(self.mode, self.form)
+
+    def _wrap_around(self) -> None:
+        """Krita's own way to look at what continues at its edges."""
+        window = Krita.instance().activeWindow()
+        view = window.activeView() if window is not None else None
+        if view is not None and self.form["seamless"] != "none":
+            view.canvas().setWrapAroundMode(True)
+
+    def toggle_live(self) -> None:
+        """Begin or end live painting."""
+        if self.live.on:
+            self.live.stop()
+            self.strokes.stop()
+            self.overlay.clear()
+        else:
+            try:
+                self.live.start(self.form)
+                self.strokes.start(Canvas(self.workspace.document))
+            except CanvasError as error:
+                self.workspace.failed(error)
+        self.generate.setText(self._verb())
+
+    def _verb(self) -> str:
+        if self.mode.key == "live":
+            return tr("Stop") if self.live.on else tr("Start live painting")
+        if self.mode.becomes == "file":
+            return tr("Make")
+        return tr("Read") if self.mode.becomes == "control" else tr("Paint")
+
+    def _text_changed(self, name: str, edit: PromptEdit) -> None:
+        if name in self.form:
+            try:
+                self.form[name] = edit.toPlainText()
+            except InvalidValue as error:
+                self.complain(str(error), error.remedy)
+        self._form_changed()
+
+    def _form_changed(self) -> None:
+        if self.live.on:
+            self.live.changed_words()
+
+    def cancel(self) -> None:
+        """End the present job."""
+        if self._current is not None:
+            self.studio.cancel(self._current)
+
+    def use_again(self, job_id: str) -> None:
+        """Take an earlier job's settings into the form."""
+        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
+        place = Place.from_plain(entry.place) if entry is not None else None
+        if entry is None or place is None:
+            return
+        form, dropped = self.studio.use_again(entry)
+        self.forms[place.mode] = form
+        self.prompt.setPlainText(str(entry.values.get("prompt", "")))
+        self.negative.setPlainText(str(entry.values.get("negative_prompt", "")))
+        self.choose(place.mode)
+        if dropped:
+            self.complain(tr("Some of these settings are not known here any more."), " ".join(dropped))
+
+    def load_values(self, kind: str, values: dict[str, Any]) -> None:
+        """Take a preset's values."""
+        if kind != self.mode.kind:
+            self.choose(next(mode.key for mode in MODES if mode.kind == kind))
+        words = {name: self.form[name] for name in ("prompt", "negative_prompt") if name in self.form}
+        dropped = self.form.load(values)
+        for name, edit in (("prompt", self.prompt), ("negative_prompt", self.negative)):
+            if name in self.form:
+                self.form[name] = values.get(name, words[name])
+                edit.setPlainText(self.form[name])
+        self._draw_form()
+        if dropped:
+            self.complain(tr("Some of these settings are not known here any more."), " ".join(dropped))
+
+    # -- what comes back
+
+    def complain(self, sentence: str, remedy: str) -> None:
+        """Show what went wrong, with its remedy."""
+        self.message.say(sentence, remedy)
+
+    def _show_state(self, state: Any) -> None:
+        self.state.show_state(state.phase, state.sentence, state.remedy)
+
+    def _lists_changed(self) -> None:
+        for form in self.forms.values():
+            form.lists = self.studio.lists
+        for view in (self.essential, self.advanced):
+            if view is not None:
+                view.fill_choices()
+
+    def _task_changed(self, task: Task) -> None:
+        place = Place.from_plain(task.place)
+        if place is not None and place.mode == "live":
+            return
+        if task.ended:
+            self._ended(task)
+        elif self._current is None or self._current.ended or task is self._current:
+            self._current = task
+            if self.isVisible():
+                self.progress.show_progress(task.fraction, tr_sentence(task))
+                self._show_preview(task, place)
+            else:
+                self.progress.show_progress(task.fraction, tr_sentence(task))
+
+    def _show_preview(self, task: Task, place: Place | None) -> None:
+        small = task.preview
+        if small is None or place is None:
+            return
+        image = rasters.image_of(small.pixels, small.width, small.height, small.channels)
+        self.picture.show_image(image)
+        document = self.workspace.documents.find(place.document)
+        if document is not None and document == self.workspace.document:
+            self.overlay.show_image(document, image, place.bounds, place.alpha)
+
+    def _ended(self, task: Task) -> None:
+        if task is self._current:
+            running = [one for one in self.studio.tasks if not one.ended and one.place.get("mode") != "live"]
+            self._current = running[0] if running else None
+            if self._current is None:
+                self.progress.hide()
+                self.picture.hide()
+                self.overlay.clear()
+        if task.stage == "failed" and task.problem is not None:
+            self.complain(task.problem.sentence, task.problem.remedy)
+        self._ended_at = time.monotonic()
+        self._refresh_history(task.id)
+
+    def _refresh_history(self, job_id: str) -> None:
+        self.history.forget_icon(job_id)
+        self.history.refresh()
+        # The history writes its files in the studio's worker thread.
+        QtCore.QTimer.singleShot(400, lambda: (self.history.forget_icon(job_id), self.history.refresh()))
+
+    def _placed(self, job_id: str) -> None:
+        self.overlay.clear()
+        self._refresh_history(job_id)
+        if self.workspace.document is not None:
+            self.steering.refresh()
+
+    def _preview_result(self, job_id: str, index: int) -> None:
+        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
+        place = Place.from_plain(entry.place) if entry is not None else None
+        if entry is None or place is None or self.workspace.document is None:
+            return
+        result = self.studio.result_of(entry)
+        blobs = [] if result is None else [blob for blob in result.blobs if len(blob.ref.shape) > 1]
+        if index >= len(blobs):
+            return
+        image = rasters.image_of_blob(blobs[index], _PREVIEW_SIDE)
+        if image is not None:
+            document = self.workspace.documents.find(place.document) or self.workspace.document
+            self.overlay.show_image(document, image, place.bounds, place.alpha)
+
+    def apply(self, job_id: str, index: int = 0) -> None:
+        """Put a result of the history into the document."""
+        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
+        place = Place.from_plain(entry.place) if entry is not None else None
+        result = self.studio.result_of(entry) if entry is not None else None
+        if place is None or result is None:
+            self.complain(tr("This result's pixels were not kept."), tr("Use its settings again with the same seed."))
+            return
+        self.workspace.apply(result, place, index)
+
+    def _live_picture(self, task: Task) -> None:
+        if task.stage == "failed" and task.problem is not None:
+            self.complain(task.problem.sentence, task.problem.remedy)
+        if task.stage == "finished" and task.result is not None and self.live.on:
+            image = rasters.image_of_blob(task.result.blobs[0], _PREVIEW_SIDE)
+            if image is not None:
+                self.overlay.show_image(self.workspace.document, image, self.live.bounds)
+                self.picture.show_image(image)
+
+    def _ask_path(self, name: str) -> Path | None:
+        suffix = str(self.form["format"]) if "format" in self.form else "glb"
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, tr("Save the mesh"), f"{name}.{suffix}", f"{suffix.upper()} (*.{suffix})"
+        )
+        return Path(path) if path else None
+
+    def _look(self) -> None:
+        """Notice that another document is worked in, or that layers are gone."""
+        document = self.workspace.document
+        self.history.set_document(self.workspace.documents.id_of(document) if document is not None else "")
+        if document != self.steering.document:
+            self.steering.set_document(document)
+        self.workspace.follow_poses()
+
+    def _setting(self, name: str, fallback: str) -> str:
+        value = self.studio.settings[name]
+        return value if value in BY_KEY else fallback
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """The docker is hidden: nothing of it stays on the canvas."""
+        self.overlay.clear()
+        super().closeEvent(event)
+
+
+def tr_sentence(task: Task) -> str:
+    """Where a task stands, in the artist's language."""
+    progress = task.progress
+    if task.stage != "painting" or progress is None:
+        return tr(task.sentence)
+    words = tr(progress.phase.replace("_", " ").capitalize() if progress.phase else "Painting")
+    if progress.steps:
+        words += f" {progress.step}/{progress.steps}"
+    if progress.eta is not None:
+        words += " · " + tr("{0} s left").replace("{0}", str(max(0, round(progress.eta))))
+    return words
