@@ -97,12 +97,13 @@ class Studio:
         self._worker = threading.Thread(target=self._run, name="brushwire-worker", daemon=True)
         self._worker.start()
         url = self.settings["url"] or None
-        self._starts_server = url is None and (self.settings["start_server"] if start_server is None else start_server)
+        #: Whether a server is started where none is running.
+        self.starts_server = url is None and (self.settings["start_server"] if start_server is None else start_server)
         self.client = BridgeClient(
             name,
             url=url,
             token=self.settings["token"] or None,
-            start_server=self._starts_server,
+            start_server=self.starts_server,
             server_command=self.settings["server_command"] or None,
             session=self._session.id if self._session else None,
             runtime=runtime,
@@ -286,7 +287,7 @@ class Studio:
     # -- in the main thread, by `pump`
 
     def _take_state(self, said: str) -> None:
-        state = state_of(said, self.client.problem, self._was_connected, starts_server=self._starts_server)
+        state = state_of(said, self.client.problem, self._was_connected, starts_server=self.starts_server)
         if state.connected:
             self._was_connected = True
             if self._session is not None:

@@ -62,7 +62,11 @@ def run(*command: str | Path, env: Mapping[str, str], timeout: float = 120) -> s
 def start(*command: str | Path, env: Mapping[str, str], **options: object) -> subprocess.Popen[str]:
     """Start a command inside, as a process group of its own."""
     return subprocess.Popen(
-        [str(ENTER), *map(str, command)], env=dict(env), text=True, start_new_session=True, **options
+        [str(ENTER), *map(str, command)],
+        env={**env, "BRUSHWIRE_HOSTS": str(ROOT)},
+        text=True,
+        start_new_session=True,
+        **options,
     )  # type: ignore[call-overload,no-any-return]  # the options are Popen's own
 
 

@@ -49,7 +49,9 @@ class SmallPainter:
 
     def _picture(self, request, seed):
         if request.image is not None:
-            return 255 - request.image if request.image.dtype == np.uint8 else request.image * 0.5
+            dtype = request.image.dtype
+            turned = np.issubdtype(dtype, np.integer)
+            return np.iinfo(dtype).max - request.image if turned else request.image * dtype.type(0.5)
         rng = np.random.default_rng(seed)
         return rng.integers(0, 256, (request.height or 64, request.width or 64, 3), np.uint8)
 

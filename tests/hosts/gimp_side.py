@@ -1,0 +1,309 @@
+"""What the tests do inside of GIMP, in the process of python-fu-eval. Standard library and gi alone.
+
+Each function takes what the test gave it and returns plain values, which come back as JSON.
+"""
+
+import hashlib
+import json
+import os
+import random
+import sys
+import traceback
+from pathlib import Path
+
+import gi
+
+for _name, _version in {"Gimp": "3.0", "GimpUi": "3.0", "Gegl": "0.4", "Gtk": "3.0"}.items():
+    gi.require_version(_name, _version)
+
+from gi.repository import Gegl, Gimp, Gio  # noqa: E402 - the versions are pinned first
+
+sys.path.insert(0, os.environ["BRUSHWIRE_PLUGIN"])
+
+NONE = Gegl.AbyssPolicy.NONE
+
+
+def run(function, given, report):
+    """Call a function and write what it returns, or what it raises, as JSON."""
+    try:
+        found = {"value": globals()[function](**json.loads(Path(given).read_text()))}
+    except Exception:  # noqa: BLE001 - the test tells it
+        found = {"error": traceback.format_exc()}
+    part = Path(report + ".part")
+    part.write_text(json.dumps(found))
+    part.replace(report)
+
+
+# -- what all of them need
+
+
+def call(name, image=None, layers=(), **arguments):
+    """Run one of the plug-in's procedures without its dialog: status, what GIMP says of an error, image and layer."""
+    procedure = Gimp.get_pdb().lookup_procedure(f"brushwire-{name}")
+    config = procedure.create_config()
+    config.set_property("run-mode", Gimp.RunMode.NONINTERACTIVE)
+    config.set_property("image", image)
+    config.set_core_object_array("drawables", list(layers))
+    for key, value in arguments.items():
+        config.set_property(key.replace("_", "-"), value)
+    values = procedure.run(config)
+    status = values.index(0)
+    made = [values.index(index) for index in range(1, values.length())]
+    error = "" if status == Gimp.PDBStatusType.SUCCESS else Gimp.get_pdb().get_last_error()
+    return status, error, *made
+
+
+def succeeded(name, *args, **arguments):
+    status, error, *made = call(name, *args, **arguments)
+    assert status == Gimp.PDBStatusType.SUCCESS, f"{name}: {error}"
+    return made
+
+
+def failed(name, *args, **arguments):
+    status, error, *_ = call(name, *args, **arguments)
+    assert status == Gimp.PDBStatusType.EXECUTION_ERROR, f"{name}: {status}"
+    return error
+
+
+def rectangle(x, y, width, height):
+    return Gegl.Rectangle.new(x, y, width, height)
+
+
+def get(drawable, x, y, width, height, pixel_format):
+    """Bytes of a drawable, in its own coordinates."""
+    return drawable.get_buffer().get(rectangle(x, y, width, height), 1.0, pixel_format, NONE)
+
+
+def put(drawable, width, height, pixel_format, data):
+    buffer = drawable.get_buffer()
+    buffer.set(rectangle(0, 0, width, height), pixel_format, data)
+    buffer.flush()
+    drawable.update(0, 0, width, height)
+
+
+def new(width, height, precision="U8_NON_LINEAR", grey=False, data=None, pixel_format=None, offset=(0, 0), size=None):
+    """An image with one layer of those pixels."""
+    base = Gimp.ImageBaseType.GRAY if grey else Gimp.ImageBaseType.RGB
+    image = Gimp.Image.new_with_precision(width, height, base, getattr(Gimp.Precision, precision))
+    wide, high = size or (width, height)
+    kind = Gimp.ImageType.GRAYA_IMAGE if grey else Gimp.ImageType.RGBA_IMAGE
+    layer = Gimp.Layer.new(image, "painted by hand", wide, high, kind, 100.0, Gimp.LayerMode.NORMAL)
+    layer.set_offsets(*offset)
+    image.insert_layer(layer, None, 0)
+    if data is not None:
+        put(layer, wide, high, pixel_format, data)
+    return image, layer
+
+
+def noise(count, seed=1):
+    return random.Random(seed).randbytes(count)
+
+
+def opaque(width, height, seed=1):
+    """Noise as RGBA, 8 bit, fully opaque."""
+    data = bytearray(noise(width * height * 4, seed))
+    data[3::4] = b"\xff" * (width * height)
+    return bytes(data)
+
+
+def ramp_selection(image, width, height):
+    """A selection whose columns are selected by 0 … 255, like a feathered edge."""
+    mask = bytes(range(256)) * height
+    image.get_selection().get_buffer().set(rectangle(0, 0, width, height), "Y u8", mask)
+    image.get_selection().get_buffer().flush()
+    image.get_selection().update(0, 0, width, height)
+    return mask
+
+
+def digest(data):
+    return hashlib.sha256(bytes(data)).hexdigest()
+
+
+def state_of(image):
+    """Everything of an image that an undo step must bring back."""
+    return [
+        image.get_width(),
+        image.get_height(),
+        [
+            [layer.get_name(), *layer.get_offsets()[1:], layer.get_width(), layer.get_height(),
+             digest(get(layer, 0, 0, layer.get_width(), layer.get_height(), "R'G'B'A float"))]
+            for layer in image.get_layers()
+        ],
+    ]  # fmt: skip
+
+
+# -- pixels, through the plug-in's own canvas
+
+
+def ramp():
+    """A 0–255 ramp as a selection, as the plug-in reads it."""
+    from brushwire_plugin.gimp import canvas
+
+    image, _ = new(256, 4)
+    mask = ramp_selection(image, 256, 4)
+    area = canvas.selected(image)
+    found = canvas.read_selection(image, canvas.whole(image))
+    image.delete()
+    return [found == mask, [area.x, area.y, area.width, area.height]]
+
+
+def round_trips():
+    """For each precision: what was read, written as a new layer, and read again."""
+    from brushwire_plugin.gimp import canvas
+
+    found = {}
+    for precision, pixel_format, nbytes in (
+        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
+        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
+        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
+        ("FLOAT_LINEAR", "RGBA float", 16),
+        ("U8_LINEAR", "RGBA u8", 4),
+        ("HALF_LINEAR", "RGBA half", 8),
+    ):
+        for grey in (False, True):
+            kind, size = (pixel_format.replace("R'G'B'", "Y'").replace("RGB", "Y"), nbytes // 2) if grey else (
+                pixel_format, nbytes)  # fmt: skip
+            data = numbers(70 * 50, kind, size)
+            image, layer = new(70, 50, precision, grey, data, kind)
+            pixels = canvas.read(image, canvas.whole(image))
+            made = canvas.add_layer(image, "made", pixels, 0, 0)
+            again = get(made, 0, 0, 70, 50, kind)
+            found[f"{precision} {'grey' if grey else 'colour'}"] = [
+                pixels.dtype, again == data, worst(again, get(layer, 0, 0, 70, 50, kind), kind)
+            ]  # fmt: skip
+            image.delete()
+    return found
+
+
+def numbers(count, kind, nbytes):
+    """Noise in a pixel format, opaque."""
+    import struct
+
+    channels = 4 if "B" in kind else 2
+    letter, one = {"u8": ("B", 255), "u16": ("H", 65535), "half": ("e", 1.0), "float": ("f", 1.0)}[kind.split()[1]]
+    rng = random.Random(7)
+    values = [rng.random() if isinstance(one, float) else rng.randint(0, one) for _ in range(count * channels)]
+    values[channels - 1 :: channels] = [one] * count
+    assert nbytes == channels * struct.calcsize(letter)
+    return struct.pack(f"<{len(values)}{letter}", *values)
+
+
+def worst(one, other, kind):
+    """The largest difference of two buffers, of 1."""
+    import struct
+
+    letter, full = {"u8": ("B", 255), "u16": ("H", 65535), "half": ("e", 1.0), "float": ("f", 1.0)}[kind.split()[1]]
+    count = len(one) // struct.calcsize(letter)
+    pairs = zip(struct.unpack(f"<{count}{letter}", one), struct.unpack(f"<{count}{letter}", other), strict=True)
+    return max(abs(a - b) for a, b in pairs) / full
+
+
+def offsets():
+    """Parts of an image whose layer begins outside of it, and what lies beyond the canvas."""
+    from brushwire_plugin.gimp import canvas
+    from brushwire_plugin.gimp.canvas import Area
+
+    data = opaque(60, 40)
+    image, _layer = new(100, 80, data=data, pixel_format="R'G'B'A u8", offset=(-20, -10), size=(60, 40))
+    part = canvas.read(image, Area(0, 0, 40, 30))
+    rows = [data[(10 + y) * 240 + 80 : (10 + y) * 240 + 240] for y in range(30)]
+    outside = canvas.read(image, Area(90, 70, 5, 5))
+    beyond = canvas.read(image, Area(-3, 0, 4, 1))
+    made = canvas.add_layer(image, "made", part, -7, 75)
+    placed = [*made.get_offsets()[1:], get(made, 0, 0, 40, 30, "R'G'B'A u8") == bytes(part.data)]
+    image.delete()
+    read = [bytes(part.data) == b"".join(rows), bytes(outside.data) == bytes(100)]
+    return [*read, bytes(beyond.data) == rows[0][:4] * 4, placed]
+
+
+def colour_managed(profile):
+    """Pixels of a document with another profile, there and back: the largest difference of its own bytes."""
+    from brushwire_plugin.gimp import canvas
+
+    found = {}
+    for precision, kind, size in (("U8_NON_LINEAR", "R'G'B'A u8", 4), ("U16_NON_LINEAR", "R'G'B'A u16", 8)):
+        image, layer = new(64, 64, precision, data=numbers(64 * 64, kind, size), pixel_format=kind)
+        in_srgb = bytes(get(layer, 0, 0, 64, 64, "R'G'B'A u8"))
+        # Assigned, not converted: the same numbers are other colours now.
+        image.set_color_profile(Gimp.ColorProfile.new_from_file(Gio.File.new_for_path(profile)))
+        own = bytes(get(layer, 0, 0, 64, 64, None))
+        pixels = canvas.read(image, canvas.whole(image))
+        made = canvas.add_layer(image, "made", pixels, 0, 0)
+        found[precision] = {
+            "dtype": pixels.dtype,
+            "worst": worst(bytes(get(made, 0, 0, 64, 64, None)), own, kind),
+            "converted": canvas.read(image, canvas.whole(image), "uint8").data != in_srgb,
+        }
+        image.delete()
+    return found
+
+
+def refused():
+    """What images that cannot be painted into are told."""
+    image, layer = new(64, 64)
+    nothing_selected = failed("fill", image, [layer])
+    not_ours = failed("again", image, [layer])
+    no_side = failed("extend", image, [layer])
+    wrong = failed("generate", image, [layer], options='{"steps": 1000}')
+    no_json = failed("generate", image, [layer], options="{steps")
+    image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 16, False, False, "")
+    indexed = failed("transform", image, [layer])
+    count = len(image.get_layers())
+    image.delete()
+    return {"fill": nothing_selected, "again": not_ours, "extend": no_side, "wrong": wrong, "no_json": no_json,
+            "indexed": indexed, "layers": count}  # fmt: skip
+
+
+# -- procedures
+
+
+def transforms(steps=1):
+    """Transform in every depth: the small painter turns integers over and halves floats."""
+    found = {}
+    for precision, kind, size in (
+        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
+        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
+        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
+    ):
+        data = numbers(72 * 64, kind, size)
+        image, layer = new(72, 64, precision, data=data, pixel_format=kind)
+        before = get(layer, 0, 0, 72, 64, kind)
+        painted, made = succeeded("transform", image, [layer], prompt="a boat", steps=steps, seed=7)
+        parasite = json.loads(bytes(made.get_parasite("brushwire").get_data()))
+        found[precision] = {
+            "layers": [one.get_name() for one in image.get_layers()],
+            "same image": painted.get_id() == image.get_id(),
+            "old": digest(get(layer, 0, 0, 72, 64, kind)) == digest(before),
+            "input": before.hex(),
+            "output": get(made, 0, 0, 72, 64, kind).hex(),
+            "settings": parasite,
+        }
+        image.delete()
+    return found
+
+
+def generates():
+    """From words: into an image with a size that no model paints, into its selection, and without an image."""
+    image, layer = new(100, 70)
+    _, made = succeeded("generate", image, [layer], prompt="a boat", steps=1, seed=7)
+    whole = [
+        made.get_width(),
+        made.get_height(),
+        *made.get_offsets()[1:],
+        digest(get(made, 0, 0, 100, 70, "R'G'B' u8")),
+    ]
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 10, 20, 70, 40)
+    _, made = succeeded("generate", image, [layer], steps=1, seed=7, batch=2)
+    children = [one.get_name() for one in made.get_children()]
+    part = [made.get_width(), made.get_height(), *made.get_offsets()[1:], children, len(image.get_layers())]
+    image.delete()
+    fresh, made = succeeded("generate", None, prompt="a boat", steps=1, seed=7, width=72, height=64)
+    alone = [
+        fresh.get_width(),
+        fresh.get_height(),
+        len(fresh.get_layers()),
+        made.get_name(),
+        str(fresh.get_precision()),
+    ]
+    fresh.delete()
+    return {"whole": whole, "part": part, "alone": alone}

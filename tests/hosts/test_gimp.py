@@ -1,0 +1,81 @@
+"""The plug-in in real GIMP, without a window: pixels, procedures, and what goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tests.hosts import hosts
+from tests.hosts.gimp_host import PROGRAM, GimpHost
+
+pytestmark = [
+    pytest.mark.skipif(bool(hosts.missing(PROGRAM)), reason=hosts.missing(PROGRAM)),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def gimp(shared_folder, small_server):
+    return GimpHost(shared_folder / "gimp", small_server)
+
+
+def test_a_ramp_as_a_selection_arrives_byte_equal(gimp):
+    assert gimp.console("ramp") == [True, [1, 0, 255, 4]]
+
+
+def test_a_round_trip_is_bit_exact_in_every_depth(gimp):
+    found = gimp.console("round_trips")
+    for name, (dtype, equal, worst) in found.items():
+        assert dtype == {"U8_NON": "uint8", "U16_NO": "uint16"}.get(name[:6], "float32"), name
+        # Floats that are no sRGB, or no colour, are converted and back: GEGL's single precision.
+        converted = name in ("FLOAT_NON_LINEAR grey", "FLOAT_LINEAR colour", "FLOAT_LINEAR grey")
+        assert equal or (converted and worst <= 2e-6), (name, worst)
+
+
+def test_layers_that_begin_outside_of_the_image_are_read_and_written_where_they_are(gimp):
+    assert gimp.console("offsets") == [True, True, True, [-7, 75, True]]
+
+
+def test_a_document_in_another_colour_space_comes_back_as_it_was(gimp):
+    found = gimp.console("colour_managed", profile="/usr/share/color/icc/krita/ClayRGB-elle-V2-g22.icc")
+    print("the largest differences, there and back:", {precision: one["worst"] for precision, one in found.items()})
+    for precision, one in found.items():
+        assert one["dtype"] == "float32"
+        assert one["converted"], "the profile was not looked at"
+        # Near black a power curve is steep, and GEGL's conversion is good to 1e-5 of linear light.
+        assert one["worst"] <= (1 / 255 if "U8" in precision else 0.006), (precision, one)
+
+
+def test_what_cannot_be_done_is_told_with_a_remedy(gimp):
+    found = gimp.console("refused")
+    assert "Nothing is selected. Select what is to be painted." in found["fill"]
+    assert "indexed colours" in found["indexed"]
+    assert "Image → Mode → RGB" in found["indexed"]
+    assert found["layers"] == 1
+    assert "not painted by Brushwire" in found["again"]
+    assert "one side at least" in found["extend"]
+    assert "steps is 1000; it must be a whole number from 1 to 150" in found["wrong"]
+    assert "options is" in found["no_json"]
+
+
+def test_words_become_a_layer_of_the_images_size_or_a_new_image(gimp):
+    found = gimp.console("generates")
+    assert found["whole"][:4] == [100, 70, 0, 0]
+    painted = np.random.default_rng(7).integers(0, 256, (72, 104, 3), np.uint8)[:70, :100]
+    assert found["whole"][4] == hashlib.sha256(painted.tobytes()).hexdigest()
+    assert found["part"] == [70, 40, 10, 20, ["Image 7", "Image 8"], 3]
+    assert found["alone"][:4] == [72, 64, 1, "Generated: a boat"]
+
+
+def test_a_transform_is_one_new_layer_with_the_servers_pixels_in_every_depth(gimp):
+    for precision, found in gimp.console("transforms").items():
+        assert found["layers"] == ["Transformed: a boat", "painted by hand"]
+        assert found["same image"]
+        assert found["old"]
+        dtype = {"U8": np.uint8, "U1": np.uint16, "FL": np.float32}[precision[:2]]
+        given, made = (np.frombuffer(bytes.fromhex(found[name]), dtype) for name in ("input", "output"))
+        expected = given * np.float32(0.5) if dtype == np.float32 else np.iinfo(dtype).max - given
+        assert np.array_equal(made, expected), precision
+        assert found["settings"]["values"] == {"prompt": "a boat", "steps": 1, "seed": 7}
