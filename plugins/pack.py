@@ -27,7 +27,7 @@ from plugins.imports import imported_modules, made_relative
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Of the wire, what makes reference pages is not needed in a host.
-_NOT_CARRIED = {"bridge_protocol/reference.py"}
+_NOT_CARRIED = {"bridge_protocol/reference.py", "bridge_protocol/typescript.py"}
 #: Every file in an archive has this time, so that the same sources make the same archive.
 _TIME = (2020, 1, 1, 0, 0, 0)
 
