@@ -72,7 +72,18 @@ class Checkpoint:
 
     def encoders(self) -> tuple[tuple[str, str], ...]:
         """Names of the text encoders, each with that of its tokenizer."""
-        return registry.FAMILIES[self.info.family].encoders
+        return tuple(pair for pair in self.family.encoders if self.parts.get(pair[0]) is not None)
+
+    @property
+    def family(self) -> registry.FamilyPipelines:
+        """How its family is painted with."""
+        return registry.FAMILIES[self.info.family]
+
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        """The part that is called at every step."""
+        module: torch.nn.Module = self.parts[self.family.denoiser]
+        return module
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -179,11 +190,12 @@ class Loader:
         family = registry.FAMILIES[info.family]
         cls = registry.pipeline_class(info.family, "text-to-image")
         if info.path.is_dir():
-            for part, _ in [("unet", None), ("vae", None), *family.encoders]:
+            missing = [part for part in family.optional if not (info.path / part).is_dir()]
+            for part in (family.denoiser, "vae", *(text for text, _ in family.encoders if text not in missing)):
                 check_weights(info.path / part)  # again: the file may have changed since the scan
             pipeline = cls.from_pretrained(
                 info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
-                variant=variant(info.path / "unet"), **family.absent,
+                variant=variant(info.path / family.denoiser), **family.absent, **dict.fromkeys(missing),
             )  # fmt: skip
         else:
             pipeline = self._load_single_file(info, cls, family)
@@ -238,7 +250,8 @@ class Loader:
     def _load_controlnet(self, info: ModelInfo) -> ControlNet:
         if info.path.is_dir():
             check_weights(info.path)
-            net = ControlNetModel.from_pretrained(
+            named = ControlNetModel.load_config(info.path)["_class_name"]
+            net = getattr(diffusers, named).from_pretrained(  # one that `probe.DESCRIBED` knows
                 info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
                 variant=variant(info.path),
             )  # fmt: skip
