@@ -121,7 +121,12 @@ def _task_arguments(plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     size = {"width": plan.region.paint_width, "height": plan.region.paint_height}
     if checkpoint.family.flow:
-        return {**size, **_control_arguments(plan, "control_image")}
+        given = {**size, **_control_arguments(plan, "control_image")}
+        # What stands for Z-Image's nets knows by itself when each of them acts.
+        left = ("control_guidance_start", "control_guidance_end") if checkpoint.info.family == "z-image" else ()
+        if left and plan.controls:
+            given["control_image"] = plan.controls[0][None]
+        return {key: value for key, value in given.items() if key not in left}
     if plan.image is not None:
         arguments |= {"image": plan.image[None], "strength": float(request.denoising_strength)}
     if plan.task == "inpaint":
