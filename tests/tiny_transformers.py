@@ -25,7 +25,9 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tests.tiny_models import text_config, tokenizer
+from tests.tiny_models import copy, text_config, tokenizer
+
+__all__ = ["FAMILIES", "build", "copy"]
 
 FAMILIES = ("sd3", "flux", "qwen-image", "z-image")
 #: What a LoRA adapts in each.

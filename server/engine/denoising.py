@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from server.engine import conditioning, flow, previews
+from server.engine import conditioning, families, flow, previews
 from server.engine.compositing import latent_cover
 from server.engine.loader import Checkpoint
 from server.engine.painting import Progress
@@ -108,7 +108,8 @@ def _guidance_scale(plan: Plan, checkpoint: Checkpoint) -> float:
     asked = plan.request.guidance_scale
     if asked is not None:
         return float(asked)
-    return float(checkpoint.hints.get("guidance_scale", checkpoint.family.guidance_scale))
+    usual = 1.0 if families.few_steps(checkpoint.info.name) else checkpoint.family.guidance_scale
+    return float(checkpoint.hints.get("guidance_scale", usual))
 
 
 def _task_arguments(plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -64,3 +64,23 @@ def adapter_family(shapes: Mapping[str, tuple[int, ...]]) -> Family | None:
     if joint:  # SD3 and Qwen-Image name these alike; their widths differ
         return "qwen-image" if any(3072 in shape for shape in joint) else "sd3"
     return None
+
+
+def tensor_layout(family: Family, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The same as `layout`, from the layer that takes the latents, by its authors' or by diffusers' name."""
+    names = ("img_in.weight", "x_embedder.proj.weight", "pos_embed.proj.weight", "x_embedder.2-1.weight",
+             "x_embedder.weight")  # fmt: skip
+    for key, shape in shapes.items():
+        if key.endswith(names) and len(shape) in (2, 4):
+            return (shape[1] if len(shape) == 4 else shape[1] // 4), shape[0]
+    return ()
+
+
+def few_steps(name: str) -> bool:
+    """Whether a model was distilled to paint in a few steps without guidance, which its name alone tells."""
+    return any(word in name.lower() for word in ("turbo", "lightning", "lcm", "hyper", "schnell"))
+
+
+def small(name: str) -> bool:
+    """Whether an SD 2.x checkpoint is one for 512² that predicts noise, which its name alone tells."""
+    return any(word in name.lower() for word in ("base", "512"))

@@ -147,23 +147,27 @@ def describe_single_file(path: Path, header: Header) -> Description:
         width = _width(shapes, "control_model.input_blocks.4.1.", "down_blocks.1.attentions.0.")
         family: Family = "sdxl" if width == 2048 else "sd15"
         return Description(
-            "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT[family], input_channels=4,
-            control=_control(path.stem),
+            "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT.get(width, _ORIGINAL_LAYOUT[768]),
+            input_channels=4, control=_control(path.stem),
         )  # fmt: skip
     latents = shapes.get("decoder.conv_in.weight", ())
     if "encoder.conv_in.weight" in shapes and len(latents) == 4:
         return Description("vae", _vae_family(path.stem), header.size, layout=(latents[1],))
+    if (transformer := families.transformer_family(shapes)) is not None:
+        # It holds no text encoders and no autoencoder: the catalog looks for a folder that does.
+        layout = families.tensor_layout(transformer, shapes)
+        return Description("checkpoint", transformer, header.size, 1024, _tasks(0, 0), layout, layout[0])
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     width = _width(shapes, "model.diffusion_model.input_blocks.4.1.", "-")
-    if first is None or len(first) != 4 or width not in (768, 2048):
-        raise _unsupported(path, "its tensors are not those of SD 1.x or SDXL")
+    if first is None or len(first) != 4 or width not in _ORIGINAL_LAYOUT:
+        raise _unsupported(path, "its tensors are not those of a family that is known")
     family = "sdxl" if width == 2048 else "sd15"
     if family == "sdxl" and "conditioner.embedders.1.model.ln_final.weight" not in shapes:
         raise _unsupported(path, "it holds no text encoders")
     if first[1] not in (4, 9):
         raise _unsupported(path, f"its UNet takes {first[1]} channels")
-    side = 1024 if family == "sdxl" else 512
-    return Description("checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[family], first[1])
+    side = {768: 512, 1024: 512 if families.small(path.stem) else 768, 2048: 1024}[width]
+    return Description("checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[width], first[1])
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -201,10 +205,15 @@ def pickle_refusal(path: Path) -> RefusedModel:
     )
 
 
-_LORA_SUFFIXES = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")
-_ORIGINAL_LAYOUT: dict[str, tuple[int, ...]] = {
-    "sd15": (4, 768, 320, 640, 1280, 1280),
-    "sdxl": (4, 2048, 320, 640, 1280),
+_LORA_SUFFIXES = (
+    ".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight", ".hada_w1_a", ".lokr_w1",
+    ".lokr_w1_a",
+)  # fmt: skip
+#: By the width of the text embedding: SD 1.x, SD 2.x, SDXL.
+_ORIGINAL_LAYOUT: dict[int, tuple[int, ...]] = {
+    768: (4, 768, 320, 640, 1280, 1280),
+    1024: (4, 1024, 320, 640, 1280, 1280),
+    2048: (4, 2048, 320, 640, 1280),
 }
 #: What people call the controls in file names, longest first where one holds another.
 _CONTROL_WORDS: tuple[tuple[str, Control], ...] = (

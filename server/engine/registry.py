@@ -121,7 +121,7 @@ FAMILIES: dict[Family, FamilyPipelines] = {
         parts=("transformer", "vae", "text_encoder", "tokenizer"),
         encoders=(("text_encoder", "tokenizer"),),
         absent={},
-        guidance_scale=1.0,
+        guidance_scale=5.0,
     ),
 }  # fmt: skip
 

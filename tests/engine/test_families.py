@@ -185,3 +185,19 @@ def test_what_the_family_cannot_do_is_refused_by_name(paint):
     with pytest.raises(InvalidRequest, match="seamless"):
         paint(seamless_x=True)
     assert paint(sampler="Euler").images[0].shape == (64, 80, 3)
+
+
+def test_a_single_file_with_the_transformer_alone_takes_the_rest_from_a_folder(folder, family, paint, tmp_path):
+    tiny_transformers.copy(folder / "model", tmp_path / "whole")
+    (stored,) = (folder / "model" / "transformer").glob("*.safetensors")
+    (tmp_path / "finetune.safetensors").write_bytes(stored.read_bytes())
+    catalog = Catalog([tmp_path], starter=None)
+    info = next(info for info in catalog.models() if info.name == "finetune")
+    assert (info.kind, info.family, info.base) == ("checkpoint", family, tmp_path / "whole")
+    request = PaintRequest("a red wall", seed=7, steps=3, width=80, height=64, model=info.id)
+    np.testing.assert_array_equal(Painter(catalog, "cpu").paint(request).images[0], paint().images[0])
+    (alone := tmp_path / "alone").mkdir()
+    (alone / "finetune.safetensors").write_bytes(stored.read_bytes())
+    (refused,) = Catalog([alone], starter=None).refused()
+    assert "transformer" in refused.error.sentence
+    assert family in refused.error.remedy
