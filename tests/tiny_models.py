@@ -61,7 +61,7 @@ def sd(folder: Path, *, seed: int, latent_channels: int = 4, input_channels: int
         )
     )  # fmt: skip
     pipeline = StableDiffusionPipeline(
-        vae=_vae(latent_channels, 0.18215), text_encoder=CLIPTextModel(_text_config(24)), tokenizer=_tokenizer(),
+        vae=_vae(latent_channels, 0.18215), text_encoder=CLIPTextModel(text_config(24)), tokenizer=tokenizer(),
         unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
@@ -79,8 +79,8 @@ def xl(folder: Path, *, seed: int) -> None:
     )  # fmt: skip
     pipeline = StableDiffusionXLPipeline(
         vae=_vae(4, 0.13025), unet=unet, scheduler=EulerDiscreteScheduler(**SD_BETAS, steps_offset=1),
-        text_encoder=CLIPTextModel(_text_config(24)), text_encoder_2=CLIPTextModelWithProjection(_text_config(16)),
-        tokenizer=_tokenizer(), tokenizer_2=_tokenizer(), add_watermarker=False,
+        text_encoder=CLIPTextModel(text_config(24)), text_encoder_2=CLIPTextModelWithProjection(text_config(16)),
+        tokenizer=tokenizer(), tokenizer_2=tokenizer(), add_watermarker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
 
@@ -184,12 +184,14 @@ def _vae(latent_channels: int, scaling_factor: float) -> AutoencoderKL:
     )  # fmt: skip
 
 
-def _text_config(width: int) -> CLIPTextConfig:
+def text_config(width: int) -> CLIPTextConfig:
+    """CLIP's text encoder, two layers of that width."""
     return CLIPTextConfig(
         hidden_size=width, projection_dim=width, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
         vocab_size=49408, max_position_embeddings=77, bos_token_id=49406, eos_token_id=49407, pad_token_id=1,
     )  # fmt: skip
 
 
-def _tokenizer() -> CLIPTokenizer:
+def tokenizer() -> CLIPTokenizer:
+    """CLIP's own."""
     return CLIPTokenizer.from_pretrained(CLIP, model_max_length=77, local_files_only=True)

@@ -36,13 +36,15 @@ class ModelInfo(Description):
     """One model, as its header tells (see `probe.Description` for what a header tells).
 
     id: opaque, stable across restarts. name: for people. path: a diffusers folder or a .safetensors file; it never
-    comes from, and never goes to, a client. starter: whether it ships with the project.
+    comes from, and never goes to, a client. starter: whether it ships with the project. base: for a single file that
+    holds a transformer alone, the folder that has the rest.
     """
 
     id: str = ""
     name: str = ""
     path: Path = Path()
     starter: bool = False
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,22 @@ class Catalog:
             if root.is_dir():
                 for path in _candidates(root, allowed, self._refused):
                     self._add(root, path, allowed)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Give each single file that holds a transformer alone the folder of its family; refuse it without one."""
+        for info in list(self._models.values()):
+            if info.kind != "checkpoint" or info.path.is_dir() or info.family in ("sd15", "sdxl"):
+                continue
+            whole = (one for one in self._models.values() if one.kind == "checkpoint" and one.path.is_dir())
+            base = next((one for one in whole if one.family == info.family and one.layout == info.layout), None)
+            if base is not None:
+                self._models[info.id] = replace(info, base=base.path, native_size=base.native_size)
+                continue
+            del self._models[info.id]
+            reason = f"{info.path.name} holds the transformer of a {info.family} model alone."
+            remedy = f"Put a diffusers folder of {info.family} beside it, whose text encoders and autoencoder it takes."
+            self._refused.append(Refused(info.path.name, RefusedModel(reason, remedy)))
 
     def _refuse(self, root: Path, path: Path, error: RefusedModel) -> None:
         self._refused.append(Refused(path.relative_to(root).as_posix(), error))

@@ -96,15 +96,16 @@ class Region:
         return painted[: self.height, : self.width]
 
 
-def whole(width: int, height: int) -> Region:
-    """The whole picture, filled up to a size that can be painted."""
-    return Region(0, 0, width, height, _paintable(width), _paintable(height))
+def whole(width: int, height: int, cell: int = LATENT) -> Region:
+    """The whole picture, filled up to a size that can be painted. cell: pixels that its sides are a multiple of."""
+    return Region(0, 0, width, height, _paintable(width, cell), _paintable(height, cell))
 
 
-def around(cover: Float, padding: int, native_size: int) -> Region:
+def around(cover: Float, padding: int, native_size: int, cell: int = LATENT) -> Region:
     """The mask's bounding box with its context, at the model's native size if it is smaller than that.
 
-    cover: (h, w), not empty. padding: pixels of context on each side. native_size: pixels of the model's side.
+    cover: (h, w), not empty. padding: pixels of context on each side. native_size: pixels of the model's side. cell:
+    pixels that the painted sides are a multiple of.
     """
     height, width = cover.shape
     rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
@@ -113,8 +114,10 @@ def around(cover: Float, padding: int, native_size: int) -> Region:
     wide, high = right - left, bottom - top
     scale = native_size / sqrt(wide * high)
     if scale <= 1:  # painting smaller and blowing up again would lose what the picture has
-        return Region(left, top, wide, high, _paintable(wide), _paintable(high))
-    return Region(left, top, wide, high, _paintable(round(wide * scale)), _paintable(round(high * scale)), True)
+        return Region(left, top, wide, high, _paintable(wide, cell), _paintable(high, cell))
+    return Region(
+        left, top, wide, high, _paintable(round(wide * scale), cell), _paintable(round(high * scale), cell), True
+    )
 
 
 def resize(
@@ -138,8 +141,8 @@ def latent_cover(cover: Float) -> NDArray[np.float32]:
     return (blocks.max(axis=(1, 3)) > 0).astype(np.float32)
 
 
-def _paintable(side: int) -> int:
-    return max(SMALLEST, ceil(side / LATENT) * LATENT)
+def _paintable(side: int, cell: int) -> int:
+    return max(SMALLEST, ceil(side / cell) * cell)
 
 
 def _distance(inside: NDArray[np.bool_], reach: int) -> Float:

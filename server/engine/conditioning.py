@@ -47,6 +47,8 @@ class Conditioning:
 def encode(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditioning:
     """The words of a plan, encoded by the checkpoint's own text encoders (with whatever LoRAs are on them)."""
     plan = work.plan
+    if checkpoint.family.flow:
+        return _encode_whole(work, pipeline, checkpoint)
     encoder = _Clip(pipeline, checkpoint, plan)
     positive = [prompts.stages(text, plan.taken_steps) for text in plan.prompts]
     negative = [prompts.stages(text, plan.taken_steps) for text in plan.negative_prompts]
@@ -80,6 +82,76 @@ def encode(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditioning:
         ]
     regions = [torch.cat([encoder.encode(stage, stretches).embeds] * len(plan.prompts)) for stage in regional]
     return Conditioning({key: value for key, value in arguments.items() if value is not None}, steps, regions)
+
+
+def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditioning:
+    """By the pipeline itself, for the families whose text encoders read a whole text and know no weights."""
+    plan, family = work.plan, checkpoint.info.family
+    count = plan.taken_steps
+    positive = [prompts.stages(text, count) for text in plan.prompts]
+    negative = [prompts.stages(text, count) for text in plan.negative_prompts]
+    if any(prompts.weighs(stage) for picture in (*positive, *negative) for stage in picture):
+        work.report("The weights in the prompt were left out: this model's text encoder reads none.")
+    changes = any(len(set(picture)) > 1 for picture in (*positive, *negative))
+    if changes and family in _FIXED_WORDS:
+        work.report(
+            "The words that change between the steps were left as they are at first: this model keeps its words."
+        )
+    if not checkpoint.family.negative and any(plan.negative_prompts):
+        work.report("The negative prompt was left out: this model was trained to do without.")
+    if plan.regions and family in _FIXED_WORDS:
+        raise InvalidRequest(
+            f"regions are given, and {checkpoint.info.name} paints all of a picture from the same words.",
+            "Leave them out, or take a model of another family.",
+        )
+    loras = tuple((info.id, weight) for info, weight in plan.models.loras)
+
+    def encoded(pictures: list[list[Stage]], step: int) -> dict[str, Any]:
+        texts = tuple(prompts.plain_text(picture[step]) for picture in pictures)
+        made = checkpoint.texts.get_or_make((texts, loras, plan.request.clip_skip), lambda: one(texts))
+        return dict(made)
+
+    def one(texts: tuple[str, ...]) -> dict[str, Any]:
+        names, values = _WHOLE[family](pipeline, list(texts), plan.request.clip_skip)
+        return dict(zip(names, values, strict=True))
+
+    arguments = encoded(positive, 0)
+    if checkpoint.family.negative:
+        arguments |= {f"negative_{name}": value for name, value in encoded(negative, 0).items()}
+    steps = None
+    if changes and family not in _FIXED_WORDS:
+        steps = [
+            (encoded(negative, step)["prompt_embeds"], encoded(positive, step)["prompt_embeds"])
+            for step in range(count)
+        ]
+    regional = [[[prompts.stages(region.prompt, 1)[0]]] * len(plan.prompts) for region in plan.request.regions]
+    return Conditioning(arguments, steps, [encoded(stages, 0)["prompt_embeds"] for stages in regional])
+
+
+#: Families whose words have a length of their own, so that others cannot take their place at a later step.
+_FIXED_WORDS = ("qwen-image", "z-image")
+
+
+def _whole_sd3(pipeline: Any, texts: list[str], clip_skip: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    embeds, _, pooled, _ = pipeline.encode_prompt(
+        texts, None, None, do_classifier_free_guidance=False, clip_skip=clip_skip or None
+    )
+    return ("prompt_embeds", "pooled_prompt_embeds"), (embeds, pooled)
+
+
+def _whole_flux(pipeline: Any, texts: list[str], _: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    return ("prompt_embeds", "pooled_prompt_embeds"), pipeline.encode_prompt(texts, None)[:2]
+
+
+def _whole_qwen(pipeline: Any, texts: list[str], _: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    return ("prompt_embeds", "prompt_embeds_mask"), pipeline.encode_prompt(texts)
+
+
+def _whole_z(pipeline: Any, texts: list[str], _: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    return ("prompt_embeds",), (pipeline.encode_prompt(texts, do_classifier_free_guidance=False)[0],)
+
+
+_WHOLE = {"sd3": _whole_sd3, "flux": _whole_flux, "qwen-image": _whole_qwen, "z-image": _whole_z}
 
 
 class _Clip:

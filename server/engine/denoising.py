@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from server.engine import conditioning, previews, registry
+from server.engine import conditioning, families, flow, previews
 from server.engine.compositing import latent_cover
 from server.engine.loader import Checkpoint
 from server.engine.painting import Progress
@@ -27,39 +27,22 @@ def sample(
     nets: the pipeline's ControlNets. colors: for previews, if there are to be any.
     """
     plan, request = work.plan, work.plan.request
-    scheduler = pipeline.scheduler
-    guidance_scale = request.guidance_scale
-    if guidance_scale is None:
-        family = registry.FAMILIES[checkpoint.info.family]
-        guidance_scale = float(checkpoint.hints.get("guidance_scale", family.guidance_scale))
-    keep = None
-    if plan.blends:
-        assert plan.paint_cover is not None
-        cover = torch.from_numpy(latent_cover(plan.paint_cover))[None, None]
-        keep = KeepOutside(scheduler, cover, forget=request.denoising_strength == 1)
-    started: dict[str, Any] = {}
-    if plan.variation_seeds is not None:
-        noise = VariedNoise(plan.seeds, plan.variation_seeds, request.variation_strength)
-        if plan.task == "text-to-image" or (plan.task == "inpaint" and request.denoising_strength == 1):
-            shape = (checkpoint.info.latent_channels, plan.region.paint_height // 8, plan.region.paint_width // 8)
-            started["latents"] = noise.draw(shape, pipeline.unet.dtype)
-        else:
-            noise.replace(scheduler)
+    scheduler, family = pipeline.scheduler, checkpoint.family
+    started = flow.Start(plan, pipeline, checkpoint) if family.flow else _Noised(plan, pipeline, checkpoint)
     clean = CleanLatents(scheduler) if colors is not None else None
+    denoiser = checkpoint.denoiser
     done = 0
 
     def after_step(pipe: Any, index: int, _: Any, state: dict[str, Any]) -> dict[str, Any]:
         nonlocal done
         count = pipe.num_timesteps
-        if keep is not None:
-            following = scheduler.timesteps[-count + index + 1] if index + 1 < count else None
-            state["latents"] = keep.after_step(state["latents"], following)
+        state["latents"] = started.after_step(state["latents"], index)
         order = scheduler.order
         done, total = -(-(index + 1) // order), -(-count // order)
         preview = None
         if clean is not None and colors is not None and done % request.preview_every == 0 and done < total:
             latents = state["latents"] if clean.latest is None else clean.latest
-            preview = colors.picture(latents[0], request.preview_size)
+            preview = colors.picture(started.layout.unpack(latents[:1])[0], request.preview_size)
         work.on_progress(Progress("sampling", done, total, preview))
         return state
 
@@ -69,27 +52,67 @@ def sample(
 
     with work.phase("encoding"), ExitStack() as stack:
         words = conditioning.encode(work, pipeline, checkpoint)
-        stack.enter_context(before_each_call([pipeline.unet, *nets], before_call))
+        stack.enter_context(before_each_call([denoiser, *nets], before_call))
         if words.steps is not None:
-            stack.enter_context(changing_words([pipeline.unet, *nets], words.steps, lambda: done))
+            stack.enter_context(changing_words([denoiser, *nets], words.steps, lambda: done))
         if words.regions:
-            stack.enter_context(composing(pipeline.unet, plan, words.regions))
+            pack = started.layout.pack if family.packed else None
+            stack.enter_context(composing(denoiser, plan, words.regions, pack))
         latents = pipeline(
             **words.arguments,
+            **{family.guidance: _guidance_scale(plan, checkpoint)},
             num_inference_steps=plan.steps,
-            guidance_scale=guidance_scale,
             generator=_generators(plan.seeds),
             output_type="latent",
             callback_on_step_end=after_step,
-            **started,
-            **_task_arguments(plan),
+            **_task_arguments(plan, checkpoint),
+            **started.arguments(),
         ).images
         if latents.device.type == "cuda":
             torch.cuda.synchronize(latents.device)  # for the timings' sake
-        return latents
+        return started.layout.unpack(latents)
 
 
-def _task_arguments(plan: Plan) -> dict[str, Any]:
+class _Noised:
+    """The start of a family that predicts noise: its pipelines do it all by themselves, unless seeds are varied."""
+
+    def __init__(self, plan: Plan, pipeline: Any, checkpoint: Checkpoint) -> None:
+        request = plan.request
+        self.layout = flow.Layout(plan, pipeline, checkpoint)
+        self.pipeline, self.scheduler = pipeline, pipeline.scheduler
+        self.keep: KeepOutside | None = None
+        if plan.blends:
+            assert plan.paint_cover is not None
+            cover = torch.from_numpy(latent_cover(plan.paint_cover))[None, None]
+            self.keep = KeepOutside(self.scheduler, cover, forget=request.denoising_strength == 1)
+        self.latents: Tensor | None = None
+        if plan.variation_seeds is not None:
+            noise = VariedNoise(plan.seeds, plan.variation_seeds, request.variation_strength)
+            if plan.task == "text-to-image" or (plan.task == "inpaint" and request.denoising_strength == 1):
+                self.latents = noise.draw(self.layout.shape, pipeline.unet.dtype)
+            else:
+                noise.replace(self.scheduler)
+
+    def arguments(self) -> dict[str, Any]:
+        return {} if self.latents is None else {"latents": self.latents}
+
+    def after_step(self, latents: Tensor, index: int) -> Tensor:
+        if self.keep is None:
+            return latents
+        count = self.pipeline.num_timesteps
+        following = self.scheduler.timesteps[-count + index + 1] if index + 1 < count else None
+        return self.keep.after_step(latents, following)
+
+
+def _guidance_scale(plan: Plan, checkpoint: Checkpoint) -> float:
+    asked = plan.request.guidance_scale
+    if asked is not None:
+        return float(asked)
+    usual = 1.0 if families.few_steps(checkpoint.info.name) else checkpoint.family.guidance_scale
+    return float(checkpoint.hints.get("guidance_scale", usual))
+
+
+def _task_arguments(plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:
     """What only some of the pipelines take.
 
     Pictures go in as (1, h, w, 3) arrays, because the layout in memory decides a convolution's last bit, and from an
@@ -98,6 +121,13 @@ def _task_arguments(plan: Plan) -> dict[str, Any]:
     request = plan.request
     arguments: dict[str, Any] = {}
     size = {"width": plan.region.paint_width, "height": plan.region.paint_height}
+    if checkpoint.family.flow:
+        given = {**size, **_control_arguments(plan, "control_image")}
+        # What stands for Z-Image's nets knows by itself when each of them acts.
+        left = ("control_guidance_start", "control_guidance_end") if checkpoint.info.family == "z-image" else ()
+        if left and plan.controls:
+            given["control_image"] = plan.controls[0][None]
+        return {key: value for key, value in given.items() if key not in left}
     if plan.image is not None:
         arguments |= {"image": plan.image[None], "strength": float(request.denoising_strength)}
     if plan.task == "inpaint":
@@ -105,17 +135,23 @@ def _task_arguments(plan: Plan) -> dict[str, Any]:
         arguments |= {"mask_image": (torch.from_numpy(plan.paint_cover) > 0).float()[None, None], **size}
     elif plan.task == "text-to-image":
         arguments |= size
-    if request.controls:
-        images = [image[None] for image in plan.controls]
-        one = len(images) == 1
-        weights = [float(control.weight) for control in request.controls]
-        arguments |= {
-            "image" if plan.task == "text-to-image" else "control_image": images[0] if one else images,
-            "controlnet_conditioning_scale": weights[0] if one else weights,
-            "control_guidance_start": [float(control.start) for control in request.controls],
-            "control_guidance_end": [float(control.end) for control in request.controls],
-        }
-    return arguments
+    return arguments | _control_arguments(plan, "image" if plan.task == "text-to-image" else "control_image")
+
+
+def _control_arguments(plan: Plan, name: str) -> dict[str, Any]:
+    """What the ControlNets are given. name: the pipeline's for their pictures."""
+    controls = plan.request.controls
+    if not controls:
+        return {}
+    images = [image[None] for image in plan.controls]
+    one = len(images) == 1
+    weights = [float(control.weight) for control in controls]
+    return {
+        name: images[0] if one else images,
+        "controlnet_conditioning_scale": weights[0] if one else weights,
+        "control_guidance_start": [float(control.start) for control in controls],
+        "control_guidance_end": [float(control.end) for control in controls],
+    }
 
 
 def _generators(seeds: list[int]) -> torch.Generator | list[torch.Generator]:

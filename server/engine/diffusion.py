@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-from server.engine import denoising, memory, previews, registry, samplers, seamless, wildcards, windows
+from server.engine import denoising, memory, previews, registry, samplers, seamless, several_nets, wildcards, windows
 from server.engine.catalog import Catalog
 from server.engine.compositing import LATENT, Float
 from server.engine.decoding import decode
@@ -122,7 +122,6 @@ class Painter:
                 vae = self.loader.autoencoder(models.vae, checkpoint, resident).vae
         raise_if(work.cancelled)
         self._check_seamless(work.plan, checkpoint, work.tiling is not None)
-        pipeline = self._pipeline(work.plan, checkpoint, nets, vae)
         tiling = work.tiling
         if tiling and nets and work.plan.regions:
             raise InvalidRequest(
@@ -130,10 +129,13 @@ class Painter:
                 "Leave one of them out.",
             )
         with ExitStack() as stack:
+            denoiser = checkpoint.denoiser
+            net = stack.enter_context(several_nets.joined(checkpoint.info.family, nets, work.plan, denoiser, vae))
+            pipeline = self._pipeline(work.plan, checkpoint, net if nets else None, vae)
             stack.enter_context(_adapters(pipeline, work))
-            whole = [] if tiling else [pipeline.unet, *nets]  # a window's edges are not the picture's
+            whole = [] if tiling else [denoiser, *nets]  # a window's edges are not the picture's
             stack.enter_context(seamless.wrapping([*whole, vae], *work.wraps))
-            stack.enter_context(windows.windowed(pipeline.unet, nets, tiling))
+            stack.enter_context(windows.windowed(denoiser, nets, tiling))
             if rung != "plain":
                 stack.enter_context(memory.tiled(vae))
             if rung == "offloaded":
@@ -150,9 +152,9 @@ class Painter:
             self._colors[checkpoint] = previews.latent_colors(checkpoint)
         return self._colors[checkpoint]
 
-    def _pipeline(self, plan: Plan, checkpoint: Checkpoint, nets: Sequence[Any], vae: Any) -> DiffusionPipeline:
-        cls = registry.pipeline_class(checkpoint.info.family, plan.task, bool(nets))
-        controlled = {"controlnet": nets[0] if len(nets) == 1 else list(nets)} if nets else {}
+    def _pipeline(self, plan: Plan, checkpoint: Checkpoint, net: Any, vae: Any) -> DiffusionPipeline:
+        cls = registry.pipeline_class(checkpoint.info.family, plan.task, net is not None)
+        controlled = {} if net is None else {"controlnet": net}
         parts = {**checkpoint.parts, "vae": vae, "scheduler": checkpoint.scheduler}
         pipeline = cls(**parts, **checkpoint.options, **controlled)
         pipeline.scheduler = samplers.scheduler(plan.request.sampler, checkpoint.scheduler, plan.steps)
@@ -160,6 +162,13 @@ class Painter:
         return pipeline
 
     def _check_seamless(self, plan: Plan, checkpoint: Checkpoint, tiled: bool) -> None:
+        if checkpoint.family.flow:
+            if (plan.request.seamless_x or plan.request.seamless_y) and plan.request.mask_padding is None:
+                raise InvalidRequest(
+                    f"seamless is asked for, and {checkpoint.info.name} sees where a picture's edge is.",
+                    "Take a model of SD 1.x, SD 2.x or SDXL.",
+                )
+            return
         period = LATENT if tiled else seamless.multiple(checkpoint.parts["unet"])
         region = plan.region
         sides = (("width", plan.request.seamless_x, region.paint_width),
@@ -209,7 +218,7 @@ def _adapters(pipeline: Any, work: Work) -> Iterator[None]:
 
 def _in_order_of_use(checkpoint: Checkpoint, vae: torch.nn.Module) -> list[torch.nn.Module]:
     encoders = [checkpoint.parts[name] for name, _ in checkpoint.encoders()]
-    return [*encoders, checkpoint.parts["unet"], vae]
+    return [*encoders, checkpoint.denoiser, vae]
 
 
 def _never() -> bool:

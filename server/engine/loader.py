@@ -23,7 +23,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from server.engine import registry
+from server.engine import families, registry
 from server.engine.catalog import ModelInfo
 from server.engine.errors import EngineError, UnreadableModel
 from server.engine.headers import read_header
@@ -72,7 +72,18 @@ class Checkpoint:
 
     def encoders(self) -> tuple[tuple[str, str], ...]:
         """Names of the text encoders, each with that of its tokenizer."""
-        return registry.FAMILIES[self.info.family].encoders
+        return tuple(pair for pair in self.family.encoders if self.parts.get(pair[0]) is not None)
+
+    @property
+    def family(self) -> registry.FamilyPipelines:
+        """How its family is painted with."""
+        return registry.FAMILIES[self.info.family]
+
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        """The part that is called at every step."""
+        module: torch.nn.Module = self.parts[self.family.denoiser]
+        return module
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -179,11 +190,12 @@ class Loader:
         family = registry.FAMILIES[info.family]
         cls = registry.pipeline_class(info.family, "text-to-image")
         if info.path.is_dir():
-            for part, _ in [("unet", None), ("vae", None), *family.encoders]:
+            missing = [part for part in family.optional if not (info.path / part).is_dir()]
+            for part in (family.denoiser, "vae", *(text for text, _ in family.encoders if text not in missing)):
                 check_weights(info.path / part)  # again: the file may have changed since the scan
             pipeline = cls.from_pretrained(
                 info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
-                variant=variant(info.path / "unet"), **family.absent,
+                variant=variant(info.path / family.denoiser), **family.absent, **dict.fromkeys(missing),
             )  # fmt: skip
         else:
             pipeline = self._load_single_file(info, cls, family)
@@ -202,7 +214,19 @@ class Loader:
 
     def _load_single_file(self, info: ModelInfo, cls: Any, family: registry.FamilyPipelines) -> Any:
         markers = read_header(info.path).shapes
-        config = self.configs / info.family
+        if info.base is not None:
+            module = getattr(diffusers, DiffusionPipeline.load_config(info.base)[family.denoiser][1])
+            transformer = module.from_single_file(
+                str(info.path), config=str(info.base), subfolder=family.denoiser, local_files_only=True,
+                dtype=self.dtype,
+            )  # fmt: skip
+            missing = [part for part in family.optional if not (info.base / part).is_dir()]
+            return cls.from_pretrained(
+                info.base, dtype=self.dtype, local_files_only=True, use_safetensors=True, **family.absent,
+                **{family.denoiser: transformer}, **dict.fromkeys(missing),
+            )  # fmt: skip
+        second = info.layout[1:2] == (1024,)  # SD 2.x, which has SD 1's pipelines
+        config = self.configs / ("sd20" if second else info.family)
         # diffusers knows the number of input channels from the configuration alone.
         unet = UNet2DConditionModel.from_single_file(
             str(info.path), config=str(config), subfolder="unet", local_files_only=True, dtype=self.dtype,
@@ -210,14 +234,14 @@ class Loader:
         )  # fmt: skip
         return cls.from_single_file(
             str(info.path), config=str(config), local_files_only=True, dtype=self.dtype, unet=unet,
-            scheduler=_single_file_scheduler(config, markers),
-            **{tokenizer: self._clip_tokenizer(tokenizer) for _, tokenizer in family.encoders},
+            scheduler=_single_file_scheduler(config, markers, info),
+            **{words: self._clip_tokenizer(words == "tokenizer_2" or second) for _, words in family.encoders},
             **family.absent,
         )  # fmt: skip
 
-    def _clip_tokenizer(self, name: str) -> CLIPTokenizer:
-        # OpenCLIP, SDXL's second text encoder, was trained with "!" (id 0) as its padding.
-        padding = {"pad_token": "!"} if name == "tokenizer_2" else {}
+    def _clip_tokenizer(self, is_open_clip: bool) -> CLIPTokenizer:
+        # OpenCLIP (SD 2.x, SDXL's second text encoder) was trained with "!" (id 0) as its padding.
+        padding = {"pad_token": "!"} if is_open_clip else {}
         return CLIPTokenizer.from_pretrained(CONFIGS / "clip", model_max_length=77, local_files_only=True, **padding)
 
     def _load_autoencoder(self, info: ModelInfo, checkpoint: Checkpoint) -> Autoencoder:
@@ -238,21 +262,26 @@ class Loader:
     def _load_controlnet(self, info: ModelInfo) -> ControlNet:
         if info.path.is_dir():
             check_weights(info.path)
-            net = ControlNetModel.from_pretrained(
+            named = ControlNetModel.load_config(info.path)["_class_name"]
+            net = getattr(diffusers, named).from_pretrained(  # one that `probe.DESCRIBED` knows
                 info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
                 variant=variant(info.path),
             )  # fmt: skip
         else:
             read_header(info.path)
+            family = "sd20" if info.layout[1:2] == (1024,) else info.family
             net = ControlNetModel.from_single_file(
-                str(info.path), config=str(self.configs / info.family), subfolder="controlnet", local_files_only=True,
+                str(info.path), config=str(self.configs / family), subfolder="controlnet", local_files_only=True,
                 dtype=self.dtype,
             )  # fmt: skip
         return ControlNet(info, net.eval().requires_grad_(False))
 
 
-def _single_file_scheduler(config: Path, markers: Mapping[str, Any]) -> SchedulerMixin:
-    """The family's scheduler; empty tensors of these names are how v-prediction checkpoints make themselves known."""
+def _single_file_scheduler(config: Path, markers: Mapping[str, Any], info: ModelInfo) -> SchedulerMixin:
+    """The family's scheduler; empty tensors of these names are how v-prediction checkpoints make themselves known.
+
+    Checkpoints that paint in a few steps are told by their names alone.
+    """
     stored = DiffusionPipeline.load_config(config)["scheduler"][1]
     cls = getattr(diffusers, stored)
     settings = cls.load_config(config, subfolder="scheduler", local_files_only=True)
@@ -260,6 +289,12 @@ def _single_file_scheduler(config: Path, markers: Mapping[str, Any]) -> Schedule
         settings["prediction_type"] = "v_prediction"
     if "ztsnr" in markers:
         settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if config.name == "sd20" and families.small(info.name):
+        settings["prediction_type"] = "epsilon"
+    if "lcm" in info.name.lower():
+        cls = diffusers.LCMScheduler
+    elif families.few_steps(info.name):
+        settings["timestep_spacing"] = "trailing"
     return cls.from_config(settings)
 
 

@@ -112,13 +112,13 @@ def plan(request: PaintRequest, models: Models, wildcards: Mapping[str, Sequence
         height, width = request.image.shape[:2]
     else:
         width, height = request.width or info.native_size, request.height or info.native_size
-    cover, region = None, compositing.whole(width, height)
+    cover, region = None, compositing.whole(width, height, info.cell)
     if request.mask is not None:
         cover = compositing.coverage(request.mask, request.mask_grow, request.mask_feather)
         if not cover.any():
             raise InvalidRequest("mask is empty: nothing would be painted.", "Select what is to be painted.")
         if request.mask_padding is not None:
-            region = compositing.around(cover, request.mask_padding, info.native_size)
+            region = compositing.around(cover, request.mask_padding, info.native_size, info.cell)
     image = None if request.image is None else region.cut(compositing.to_float(request.image[..., :3]))
     paint_cover = None if cover is None else region.cut(cover)
     if image is not None and paint_cover is not None and request.denoising_strength == 1:

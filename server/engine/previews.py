@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from server.engine import decoding
 from server.engine.loader import Checkpoint
 
 
@@ -55,7 +56,9 @@ def latent_colors(checkpoint: Checkpoint) -> LatentColors:
     if own.is_file():
         stored = json.loads(own.read_text(encoding="utf-8"))
         return LatentColors(torch.tensor(stored["latent_rgb_factors"]), torch.tensor(stored["latent_rgb_bias"]))
-    known = _KNOWN.get((vae.config.latent_channels, round(vae.config.scaling_factor, 5)))
+    known = None
+    if not decoding.is_video(vae):
+        known = _KNOWN.get((vae.config.latent_channels, round(vae.config.scaling_factor, 5)))
     return LatentColors(torch.tensor(known), torch.zeros(3)) if known else fit(vae)
 
 
@@ -66,12 +69,10 @@ def fit(vae: Any, side: int = 16) -> LatentColors:
     The latents come in smooth patches, because single random ones decode to mush that no picture has.
     """
     generator = torch.Generator().manual_seed(0)
-    channels = vae.config.latent_channels
+    channels = vae.config.z_dim if decoding.is_video(vae) else vae.config.latent_channels
     patches = torch.randn(4, channels, side // 2, side // 2, generator=generator)
     latents = torch.nn.functional.interpolate(patches, scale_factor=2)
-    # Stored in units of unit variance; the VAE wants its own.
-    own = (latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)).to(vae.device, vae.dtype)
-    pictures = vae.decode(own, return_dict=False)[0].float().cpu()
+    pictures = decoding.pictures(vae, latents.to(vae.device, vae.dtype)).float().cpu()
     colors = torch.nn.functional.avg_pool2d(pictures, 8).permute(0, 2, 3, 1).reshape(-1, 3)
     inputs = latents.permute(0, 2, 3, 1).reshape(-1, channels)
     inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)

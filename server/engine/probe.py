@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from server.engine import families
 from server.engine.errors import RefusedModel
+from server.engine.families import Family
 from server.engine.headers import Header, read_header
 
 Kind = Literal["checkpoint", "controlnet", "lora", "vae"]
-Family = Literal["sd15", "sdxl"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
 CONTROLS: tuple[str, ...] = get_args(Control)
@@ -22,7 +23,7 @@ CONTROLS: tuple[str, ...] = get_args(Control)
 class Description:
     """What can be told about a model without its tensors.
 
-    family: sd15 is the architecture of Stable Diffusion 1 and 2 (a UNet and one text encoder), sdxl that of SDXL.
+    family: see `families.Family`.
     size_bytes: of the weights. native_size: pixels of the side that a checkpoint was trained at, 0 for other kinds.
     tasks: what a checkpoint can do. layout: latent channels, width of the text embedding and widths of the levels
     of the UNet; a ControlNet fits a checkpoint of the same family and layout. input_channels: of the denoiser (more
@@ -43,6 +44,11 @@ class Description:
         """Channels of the latents; 0 for a LoRA."""
         return self.layout[0] if self.layout else 0
 
+    @property
+    def cell(self) -> int:
+        """Pixels that the sides of what a checkpoint paints are a multiple of."""
+        return 8 if self.family in ("sd15", "sdxl") else 16
+
     def fits(self, checkpoint: Description) -> bool:
         """Whether this ControlNet, LoRA or autoencoder can be used with the checkpoint, as far as headers tell."""
         if self.kind == "vae":  # SD's and SDXL's have one architecture, and no header tells them apart
@@ -53,16 +59,13 @@ class Description:
 def describe_pipeline(folder: Path, index: Mapping[str, Any]) -> Description:
     """A diffusers folder, from its model_index.json and the configurations and headers of its parts."""
     name = str(index.get("_class_name"))
+    if (found := families.family_of(name)) is not None:
+        return _describe_transformer(folder, index, found)
     if not name.startswith("StableDiffusion"):
         raise _unsupported(folder, f"its pipeline is {name}")
     family: Family = "sdxl" if name.startswith("StableDiffusionXL") else "sd15"
     parts = ["unet", "vae", "text_encoder", *(["text_encoder_2"] if family == "sdxl" else [])]
-    for part in parts:
-        library = index.get(part)
-        if not isinstance(library, list) or library[:1] not in (["diffusers"], ["transformers"]):
-            # Anything else would be code that comes with the weights.
-            raise _unsupported(folder, f"its {part} is {library} and not a part of diffusers or transformers")
-    size = sum(check_weights(folder / part) for part in parts)
+    size = _check_parts(folder, index, parts)
     unet, vae = _config(folder / "unet"), _config(folder / "vae")
     latent_channels = int(vae.get("latent_channels", 4))
     input_channels = int(unet.get("in_channels", latent_channels))
@@ -74,6 +77,37 @@ def describe_pipeline(folder: Path, index: Mapping[str, Any]) -> Description:
         "checkpoint", family, size, side, _tasks(latent_channels, input_channels),
         _layout(unet, latent_channels), input_channels,
     )  # fmt: skip
+
+
+def _check_parts(folder: Path, index: Mapping[str, Any], parts: Sequence[str]) -> int:
+    """Bytes of the weights of a pipeline's parts, each known to come without code of its own."""
+    for part in parts:
+        library = index.get(part)
+        if not isinstance(library, list) or library[:1] not in (["diffusers"], ["transformers"]):
+            raise _unsupported(folder, f"its {part} is {library} and not a part of diffusers or transformers")
+    return sum(check_weights(folder / part) for part in parts)
+
+
+def _describe_transformer(folder: Path, index: Mapping[str, Any], family: Family) -> Description:
+    texts = [
+        name for name, part in index.items() if name.startswith("text_encoder") and part not in (None, [None, None])
+    ]
+    size = _check_parts(folder, index, ["transformer", "vae", *texts])
+    config = _config(folder / "transformer")
+    layout = families.layout(family, config)
+    side = int(_hints(folder).get("native_size") or 8 * int(config.get("sample_size") or 128))
+    return Description("checkpoint", family, size, side, _tasks(0, 0), layout, layout[0])
+
+
+def describe_transformer_controlnet(folder: Path, config: Mapping[str, Any]) -> Description:
+    """A ControlNet's diffusers folder for one of the families that paint with a transformer."""
+    family = families.family_of(str(config["_class_name"]))
+    if family is None:
+        raise _unsupported(folder, f"it is a {config['_class_name']}")
+    if config.get("extra_conditioning_channels"):
+        raise _unsupported(folder, "it wants to see the mask beside its picture")
+    layout = families.layout(family, config)
+    return Description("controlnet", family, check_weights(folder), layout=layout, control=_control(folder.name))
 
 
 def describe_controlnet(folder: Path, config: Mapping[str, Any]) -> Description:
@@ -97,6 +131,10 @@ def describe_vae(folder: Path, config: Mapping[str, Any]) -> Description:
 DESCRIBED: dict[str, Callable[[Path, Mapping[str, Any]], Description]] = {
     "ControlNetModel": describe_controlnet,
     "AutoencoderKL": describe_vae,
+    "SD3ControlNetModel": describe_transformer_controlnet,
+    "FluxControlNetModel": describe_transformer_controlnet,
+    "QwenImageControlNetModel": describe_transformer_controlnet,
+    "ZImageControlNetModel": describe_transformer_controlnet,
 }
 
 
@@ -109,23 +147,27 @@ def describe_single_file(path: Path, header: Header) -> Description:
         width = _width(shapes, "control_model.input_blocks.4.1.", "down_blocks.1.attentions.0.")
         family: Family = "sdxl" if width == 2048 else "sd15"
         return Description(
-            "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT[family], input_channels=4,
-            control=_control(path.stem),
+            "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT.get(width, _ORIGINAL_LAYOUT[768]),
+            input_channels=4, control=_control(path.stem),
         )  # fmt: skip
     latents = shapes.get("decoder.conv_in.weight", ())
     if "encoder.conv_in.weight" in shapes and len(latents) == 4:
         return Description("vae", _vae_family(path.stem), header.size, layout=(latents[1],))
+    if (transformer := families.transformer_family(shapes)) is not None:
+        # It holds no text encoders and no autoencoder: the catalog looks for a folder that does.
+        layout = families.tensor_layout(transformer, shapes)
+        return Description("checkpoint", transformer, header.size, 1024, _tasks(0, 0), layout, layout[0])
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     width = _width(shapes, "model.diffusion_model.input_blocks.4.1.", "-")
-    if first is None or len(first) != 4 or width not in (768, 2048):
-        raise _unsupported(path, "its tensors are not those of SD 1.x or SDXL")
+    if first is None or len(first) != 4 or width not in _ORIGINAL_LAYOUT:
+        raise _unsupported(path, "its tensors are not those of a family that is known")
     family = "sdxl" if width == 2048 else "sd15"
     if family == "sdxl" and "conditioner.embedders.1.model.ln_final.weight" not in shapes:
         raise _unsupported(path, "it holds no text encoders")
     if first[1] not in (4, 9):
         raise _unsupported(path, f"its UNet takes {first[1]} channels")
-    side = 1024 if family == "sdxl" else 512
-    return Description("checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[family], first[1])
+    side = {768: 512, 1024: 512 if families.small(path.stem) else 768, 2048: 1024}[width]
+    return Description("checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[width], first[1])
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -163,10 +205,15 @@ def pickle_refusal(path: Path) -> RefusedModel:
     )
 
 
-_LORA_SUFFIXES = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight")
-_ORIGINAL_LAYOUT: dict[str, tuple[int, ...]] = {
-    "sd15": (4, 768, 320, 640, 1280, 1280),
-    "sdxl": (4, 2048, 320, 640, 1280),
+_LORA_SUFFIXES = (
+    ".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight", ".hada_w1_a", ".lokr_w1",
+    ".lokr_w1_a",
+)  # fmt: skip
+#: By the width of the text embedding: SD 1.x, SD 2.x, SDXL.
+_ORIGINAL_LAYOUT: dict[int, tuple[int, ...]] = {
+    768: (4, 768, 320, 640, 1280, 1280),
+    1024: (4, 1024, 320, 640, 1280, 1280),
+    2048: (4, 2048, 320, 640, 1280),
 }
 #: What people call the controls in file names, longest first where one holds another.
 _CONTROL_WORDS: tuple[tuple[str, Control], ...] = (
@@ -187,6 +234,8 @@ def _layout(config: Mapping[str, Any], latent_channels: int) -> tuple[int, ...]:
 
 
 def _lora_family(path: Path, header: Header) -> Family:
+    if (found := families.adapter_family(header.shapes)) is not None:
+        return found
     if any(key.startswith(("lora_te2_", "text_encoder_2.", "lora_te1_")) for key in header.shapes):
         return "sdxl"
     widths = {
@@ -219,6 +268,13 @@ def _vae_family(name: str) -> Family:
     return "sdxl" if "xl" in name.lower() else "sd15"
 
 
+def _hints(folder: Path) -> dict[str, Any]:
+    """What a folder's own `brushwire.json` tells."""
+    path = folder / "brushwire.json"
+    hints = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return hints if isinstance(hints, dict) else {}
+
+
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
@@ -232,5 +288,6 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _unsupported(path: Path, reason: str) -> RefusedModel:
     return RefusedModel(
-        f"{path.name} is not supported: {reason}.", "SD 1.x, SD 2.x (diffusers folders) and SDXL models can be used."
+        f"{path.name} is not supported: {reason}.",
+        "Models of SD 1.x, SD 2.x, SDXL, SD3, Flux, Qwen-Image and Z-Image can be used.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,16 +17,21 @@ OWN_WEIGHT = 0.25
 
 
 @contextmanager
-def composing(denoiser: nn.Module, plan: Plan, words: Sequence[Tensor]) -> Iterator[None]:
+def composing(
+    denoiser: nn.Module, plan: Plan, words: Sequence[Tensor], pack: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[None]:
     """After each call of the denoiser, ask it again with each region's words and mix the answers by the masks.
 
     words: for each region of the plan (b, n, width). Each step costs one more call for each region, without the
-    negative words. ControlNets see the picture's own words.
+    negative words. ControlNets see the picture's own words. pack: brings (n, 4, h / 8, w / 8) into the layout in which
+    the denoiser answers, if that is not this one.
     """
     masks = torch.stack([torch.from_numpy(mask) for mask in plan.regions])[:, None]
     weights = torch.tensor([region.weight for region in plan.request.regions])[:, None, None, None]
     shares = F.avg_pool2d(masks, 8) * weights  # (regions, 1, h / 8, w / 8)
-    own = 1 - F.avg_pool2d(masks, 8).amax(dim=0) * (1 - OWN_WEIGHT)
+    own = 1 - F.avg_pool2d(masks, 8).amax(dim=0, keepdim=True) * (1 - OWN_WEIGHT)
+    if pack is not None:  # one value for each patch
+        shares, own = (pack(one.expand(-1, 4, -1, -1)).mean(dim=-1, keepdim=True) for one in (shares, own))
 
     def mix(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
         sample = output[0] if isinstance(output, tuple) else output.sample

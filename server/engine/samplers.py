@@ -43,10 +43,17 @@ def scheduler(name: str | None, own: SchedulerMixin, steps: int) -> SchedulerMix
     """A new scheduler object: schedulers carry the state of one painting, so that two must never share one.
 
     name: one of `NAMES`, or None for the model's own. own: the model's scheduler, whose betas, prediction type, zero
-    terminal SNR and timestep spacing are kept. steps: how many will be asked for.
+    terminal SNR and timestep spacing are kept. steps: how many will be asked for. Raises InvalidRequest for a model
+    that follows a flow and a sampler that cannot.
     """
     config = dict(own.config)
     if name is None:
+        return type(own).from_config(config)
+    if isinstance(own, diffusers.FlowMatchEulerDiscreteScheduler):
+        if name != "Euler":
+            raise InvalidRequest(
+                f"sampler is {name!r}, and this model follows a flow.", "Take Euler, or leave the choice to the model."
+            )
         return type(own).from_config(config)
     class_name, changes = _SAMPLERS[name]
     cls = getattr(diffusers, class_name)

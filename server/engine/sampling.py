@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor, nn
 
 from server.engine.errors import Cancelled
@@ -48,7 +48,11 @@ class CleanLatents:
         @functools.wraps(step)  # pipelines look at the signature to know what to pass
         def remembering(*args: Any, **kwargs: Any) -> Any:
             result = step(*args, **kwargs)
-            self.latest = _predicted(scheduler, result)
+            if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+                flow, _, latents = args  # x = clean + σ · flow
+                self.latest = latents - scheduler.sigmas[scheduler.step_index - 1].to(latents) * flow
+            else:
+                self.latest = _predicted(scheduler, result)
             return result
 
         scheduler.step = remembering
@@ -123,6 +127,8 @@ class VariedNoise:
 
 def slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
     """From one tensor (share 0) to the other (1) along the great circle, so that noise keeps its spread."""
+    if share in (0, 1):
+        return other if share else one
     a, b = one.float().flatten(), other.float().flatten()
     cosine = torch.clamp(torch.dot(a, b) / (a.norm() * b.norm()), -1, 1)
     angle = torch.acos(cosine)

@@ -51,6 +51,8 @@ class Work:
         request, region = self.plan.request, self.plan.region
         native = self.plan.models.checkpoint.native_size
         side = native if request.tile == "native" else request.tile
+        if self.plan.models.checkpoint.cell != LATENT:  # a transformer, which has no windows
+            return None
         if side is None or max(region.paint_width, region.paint_height) <= side:
             return None
         overlap = side // 2 if request.tile_overlap is None else request.tile_overlap

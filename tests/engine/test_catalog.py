@@ -173,10 +173,77 @@ def test_single_file_controlnets_and_loras_fit_their_family():
     assert described({"lora_te2_text_model.lora_down.weight": (8, 1280)}).fits(described(ORIGINAL_XL))
 
 
-def test_another_family_is_refused_by_name(tmp_path):
-    save_file({"double_blocks.0.img_attn.qkv.weight": np.zeros((2, 2), np.float16)}, tmp_path / "flux.safetensors")
+ORIGINAL_2 = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 1024),
+    "cond_stage_model.model.ln_final.weight": (1024,),
+}
+
+
+def test_sd2_is_told_from_sd1_and_its_smaller_kind_by_name():
+    large, small = described(ORIGINAL_2, "v2-1_768-ema-pruned"), described(ORIGINAL_2, "v2-1_512-ema-pruned")
+    assert (large.family, large.native_size, small.native_size) == ("sd15", 768, 512)
+    assert large.layout != described(ORIGINAL).layout
+    key = "control_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+    net = described({key: (640, 1024)}, "control_v11p_sd21_canny")
+    assert net.fits(large)
+    assert not net.fits(described(ORIGINAL))
+
+
+#: A few tensors of real files, with the names that their authors gave them and those of diffusers.
+TRANSFORMERS = [
+    ("flux", 3072, {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64)}),
+    ("flux", 3072, {"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": (9216, 3072),
+                    "model.diffusion_model.img_in.weight": (3072, 64)}),
+    ("flux", 3072, {"single_transformer_blocks.0.norm.linear.weight": (9216, 3072), "x_embedder.weight": (3072, 64)}),
+    ("sd3", 1536, {"model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight": (4608, 1536),
+                   "model.diffusion_model.x_embedder.proj.weight": (1536, 16, 2, 2)}),
+    ("sd3", 2432, {"transformer_blocks.0.norm1_context.linear.weight": (14592, 2432),
+                   "pos_embed.proj.weight": (2432, 16, 2, 2)}),
+    ("qwen-image", 3072, {"transformer_blocks.0.img_mod.1.weight": (18432, 3072), "img_in.weight": (3072, 64)}),
+    ("z-image", 3840, {"cap_pad_token": (1, 3840), "all_x_embedder.2-1.weight": (3840, 64)}),
+    ("z-image", 3840, {"model.diffusion_model.cap_pad_token": (1, 3840),
+                       "model.diffusion_model.x_embedder.weight": (3840, 64)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "width", "shapes"), TRANSFORMERS)
+def test_single_files_of_transformers_are_told_by_their_tensors(family, width, shapes):
+    told = described(shapes)
+    assert (told.kind, told.family, told.layout) == ("checkpoint", family, (16, width))
+
+
+@pytest.mark.parametrize(
+    ("family", "shapes"),
+    [
+        ("flux", {"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": (16, 3072)}),
+        ("flux", {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (16, 3072)}),
+        ("sd3", {"transformer.transformer_blocks.0.attn.add_q_proj.lora_A.weight": (16, 1536)}),
+        ("sd3", {"lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight": (16, 2432)}),
+        ("qwen-image", {"transformer_blocks.0.attn.add_q_proj.lora_A.default.weight": (16, 3072)}),
+        ("qwen-image", {"diffusion_model.transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight": (16, 3072)}),
+        ("z-image", {"diffusion_model.layers.0.attention.to_q.lora_A.weight": (16, 3840)}),
+        ("sdxl", {"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight": (8, 2048)}),
+        ("sd15", {"lora_unet_down_blocks_0_attentions_0_proj_in.hada_w1_a": (320, 8)}),
+        ("sd15", {"lora_unet_down_blocks_0_attentions_0_proj_in.lokr_w1": (4, 4)}),
+    ],
+)
+def test_loras_of_every_family_and_kind_are_told_by_their_tensors(family, shapes):
+    told = described(shapes)
+    assert (told.kind, told.family) == ("lora", family)
+
+
+def test_an_autoencoder_is_told_by_its_tensors():
+    told = described({"encoder.conv_in.weight": (128, 3, 3, 3), "decoder.conv_in.weight": (512, 4, 3, 3)}, "sdxl_vae")
+    assert (told.kind, told.family, told.latent_channels) == ("vae", "sdxl", 4)
+    assert told.fits(described(ORIGINAL))
+    assert not told.fits(described(TRANSFORMERS[0][2]))
+
+
+def test_a_file_of_no_known_family_is_refused(tmp_path):
+    save_file({"some.other.weight": np.zeros((2, 2), np.float16)}, tmp_path / "other.safetensors")
     (refused,) = Catalog([tmp_path], starter=None).refused()
-    assert "flux.safetensors is not supported" in refused.error.sentence
+    assert "other.safetensors is not supported" in refused.error.sentence
 
 
 def test_the_catalog_needs_no_torch():

@@ -63,7 +63,8 @@ def test_the_configurations_that_ship_are_those_of_the_published_models():
         ("sd15", "unet"): 859_520_964, ("sd15", "vae"): 83_653_863, ("sd15", "text_encoder"): 123_060_480,
         ("sd15", "controlnet"): 361_279_120, ("sdxl", "unet"): 2_567_463_684, ("sdxl", "vae"): 83_653_863,
         ("sdxl", "text_encoder"): 123_060_480, ("sdxl", "text_encoder_2"): 694_659_840,
-        ("sdxl", "controlnet"): 1_251_014_160,
+        ("sdxl", "controlnet"): 1_251_014_160, ("sd20", "unet"): 865_910_724, ("sd20", "text_encoder"): 340_387_840,
+        ("sd20", "vae"): 83_653_863,
     }  # fmt: skip
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "controlnet": ControlNetModel}
     with init_empty_weights():
