@@ -50,7 +50,7 @@ def test_the_fewest_cameras_that_see_enough_are_chosen_and_the_share_is_told():
 def test_the_whole_target_is_in_the_frame():
     radius = np.sqrt(3)
     for camera in sphere(CAMERA, (1, 2, 3), 9, radius=distance_to_frame(CAMERA, radius), up=UP):
-        pixels, z = camera.project(CORNERS + (1, 2, 3))
+        pixels, z = camera.project(CORNERS + np.array([1, 2, 3]))
         assert (z > 0).all()
         assert (pixels > 0).all()
         assert (pixels < (320, 240)).all()
