@@ -286,10 +286,11 @@ def _place_views(context: bpy.types.Context, task: Task, result: JobResult) -> s
     layer = surfaces.add_layer(obj, surface)
     arrays = _arrays(result)
     image = _painted_image(obj)
-    if image is not None:
-        image = materials.refill(image, arrays["texture"])
+    texture = arrays["texture"]
+    if image is not None and tuple(image.size) == (texture.shape[1], texture.shape[0]):
+        images.fill(image, texture)
     else:
-        image = images.new_image(f"{obj.name} painted", arrays["texture"])
+        image = images.new_image(f"{obj.name} painted", texture)
     kept = []
     pictures = task.place.get("pictures") or []
     for index, camera in enumerate(task.place["cameras"]):
@@ -301,8 +302,8 @@ def _place_views(context: bpy.types.Context, task: Task, result: JobResult) -> s
         elif index < len(pictures):
             kept.append({"image": pictures[index], "camera": camera})
     image[VIEWS] = json.dumps(kept)
-    material = materials.painted_material(f"{obj.name} painted", image, layer, _base_colour(obj))
-    materials.assign(obj, material)
+    if image != _painted_image(obj):
+        materials.assign(obj, materials.painted_material(f"{obj.name} painted", image, layer, _base_colour(obj)))
     share = float(result.info.get("coverage", 0.0))
     return f"{obj.name} is painted; the cameras see {share:.0%} of its surface."
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import bpy
-import numpy as np
 from numpy.typing import NDArray
 
-from .images import fill, new_image
+from .images import new_image
 
 #: Where a material keeps the settings that made it, for making it again.
 RECIPE = "brushwire_recipe"
@@ -118,14 +117,6 @@ def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
     for slot in obj.material_slots:
         slot.link = "OBJECT"
         slot.material = material
-
-
-def refill(image: bpy.types.Image, pixels: NDArray[np.uint8]) -> bpy.types.Image:
-    """New pixels in an image, or a new image of its name where the size differs."""
-    if tuple(image.size) == (pixels.shape[1], pixels.shape[0]):
-        fill(image, pixels)
-        return image
-    return new_image(image.name, pixels)
 
 
 def _node(tree: bpy.types.NodeTree, kind: str, x: float, y: float) -> Any:

@@ -1,6 +1,6 @@
 """Runs inside Blender, with the extension installed: asks for jobs as an artist would, and writes what became of it.
 
-    blender -b -P tests/hosts/blender_jobs.py -- FOLDER
+blender -b -P tests/hosts/blender_jobs.py -- FOLDER
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import bl_ext.user_default.brushwire as extension  # noqa: E402
-from bl_ext.user_default.brushwire.blender import errands, images, link, rigs  # noqa: E402
-from blender_rna import differences, rna  # noqa: E402
+import bl_ext.user_default.brushwire as extension
+from bl_ext.user_default.brushwire.blender import errands, images, link, rigs
+from blender_rna import differences, rna
 
 OUT = Path(sys.argv[sys.argv.index("--") + 1])
 report: dict[str, object] = {"version": list(bpy.app.version)}
