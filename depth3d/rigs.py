@@ -77,6 +77,75 @@ def hemisphere(
     return cameras
 
 
+def sphere(
+    camera: Camera, target: ArrayLike, count: int, *, radius: float, up: ArrayLike = (0.0, -1.0, 0.0)
+) -> list[Camera]:
+    """`count` cameras spread evenly over a whole sphere about the target (a Fibonacci lattice)."""
+    if count < 1:
+        raise ValueError(f"count is {count}; a rig has at least one camera")
+    axis = _unit(up)
+    side = _unit(np.cross(axis, (1.0, 0.0, 0.0) if abs(axis[0]) < 0.9 else (0.0, 1.0, 0.0)))
+    other = np.cross(axis, side)
+    centre = np.asarray(target, dtype=np.float64)
+    cameras = []
+    for i in range(count):
+        height = 1 - 2 * (i + 0.5) / count
+        ring, angle = math.sqrt(1 - height * height), i * math.pi * (3 - math.sqrt(5))
+        direction = axis * height + ring * (side * math.cos(angle) + other * math.sin(angle))
+        # Straight above and below, another direction than the axis must be up.
+        upright = axis if ring > 1e-3 else side
+        cameras.append(camera.looking_at(centre + radius * direction, centre, upright))
+    return cameras
+
+
+def sides(
+    camera: Camera, target: ArrayLike, *, radius: float, up: ArrayLike = (0.0, -1.0, 0.0), forward: ArrayLike
+) -> list[Camera]:
+    """Six cameras around the target, as on the faces of a cube: before it, to its right, behind it, to its left, above
+    and below. forward: (3,), the direction into which the target looks.
+    """
+    axis = _unit(up)
+    ahead = np.asarray(forward, dtype=np.float64)
+    ahead = _unit(ahead - axis * (axis @ ahead))
+    right = np.cross(ahead, axis)
+    centre = np.asarray(target, dtype=np.float64)
+    looks = [(ahead, axis), (right, axis), (-ahead, axis), (-right, axis), (axis, -ahead), (-axis, ahead)]
+    return [camera.looking_at(centre + radius * direction, centre, upward) for direction, upward in looks]
+
+
+def along(
+    camera: Camera, path: ArrayLike, count: int, *, target: ArrayLike | None = None, up: ArrayLike = (0.0, -1.0, 0.0)
+) -> list[Camera]:
+    """`count` cameras at even distances along a path (n, 3), looking at the target, or along the path without one."""
+    points = np.asarray(path, dtype=np.float64)
+    if count < 1 or points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
+        raise ValueError("a path has at least 2 points (n, 3), and a rig at least one camera")
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    way = np.concatenate([[0.0], np.cumsum(steps)])
+    if not way[-1] > 0:
+        raise ValueError("the path has no length")
+
+    def at(distance: Float) -> Float:
+        return np.stack([np.interp(distance, way, points[:, axis]) for axis in range(3)], axis=-1)
+
+    places = np.linspace(0, way[-1], count) if count > 1 else way[-1:] / 2
+    eyes = at(places)
+    if target is not None:
+        looks = np.broadcast_to(np.asarray(target, dtype=np.float64), eyes.shape)
+    else:
+        step = way[-1] * 1e-3
+        looks = eyes + at(np.minimum(places + step, way[-1])) - at(np.maximum(places - step, 0))
+    return [camera.looking_at(eye, look, _unit(up)) for eye, look in zip(eyes, looks, strict=True)]
+
+
+def distance_to_frame(camera: Camera, radius: float, margin: float = 1.1) -> float:
+    """How far this camera must stand to have a whole sphere of that radius in its picture, with some margin."""
+    if camera.projection == "orthographic":
+        return radius * 2 * margin
+    half = min(camera.width / 2 / camera.fx, camera.height / 2 / camera.fy)
+    return margin * radius / math.sin(math.atan(half))
+
+
 def sway(camera: Camera, target: ArrayLike, count: int, *, amplitude: float) -> list[Camera]:
     """`count` cameras on a small flat ellipse around the camera, looking at the target: a closed parallax loop.
 

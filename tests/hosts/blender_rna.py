@@ -8,7 +8,7 @@ import bpy
 _RESTLESS = {
     "rna_type", "bl_rna", "session_uid", "is_evaluated", "original", "users", "is_updated", "is_updated_data",
     "depsgraph", "use_extra_user", "is_dirty", "bindcode", "name_full", "asset_data", "preview", "override_library",
-    "tag", "uv_sculpt",  # reading the last one ends Blender 4.3 where no brush was ever used
+    "tag", "particle_edit", "uv_sculpt",  # reading the last one ends Blender 4.3 where no brush was ever used
 }  # fmt: skip
 #: Owners of thousands of small items: their number and a few values stand for them.
 _LARGE = {"vertices", "edges", "polygons", "loops", "loop_triangles", "vertex_colors", "pixels", "corner_normals",

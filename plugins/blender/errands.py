@@ -1,0 +1,442 @@
+"""What is asked of the server, and where its answers go: gathered on the main thread, made in another, placed again.
+
+An errand gathers all that it needs from the scene at once, so that the scene may change meanwhile; nothing of the scene
+is changed before the result is there. Where a result belongs is said in plain values, so that it finds its place even
+in a later run of Blender.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+import mathutils
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge_protocol.blobs import Blob
+from bridge_protocol.handle import JobResult
+from bridge_protocol.jobs import PlainJob
+from depth3d.camera import Camera
+
+from ..common.forms import Form
+from ..common.tasks import Task
+from . import cameras, capture, images, link, mannequin, maps, materials, palettes, properties, rigs, surfaces
+
+#: Where a painted texture keeps the views that it was painted from.
+VIEWS = "brushwire_views"
+#: What virtual cameras see: from here on, in scene units over the distance of what they look at.
+_NEAR_SHARE = 1e-3
+_FAR = 1e6
+
+
+class ErrandError(Exception):
+    """What was asked lacks something in the scene. remedy: what to do."""
+
+    def __init__(self, sentence: str, remedy: str) -> None:
+        super().__init__(sentence)
+        self.remedy = remedy
+
+
+#: What an errand may be refused with, each with a remedy.
+REFUSALS = (ErrandError, cameras.CameraError, surfaces.SurfaceError)
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """One job to ask for. make: makes it, in any thread. place: plain values, for `placed`."""
+
+    form: Form
+    make: Callable[[], PlainJob]
+    place: dict[str, Any]
+    title: str
+    notes: list[str] = field(default_factory=list)
+
+
+# -- materials
+
+
+def texture(
+    context: bpy.types.Context,
+    obj: bpy.types.Object | None,
+    *,
+    only: str = "",
+    again: Mapping[str, Any] | None = None,
+) -> Errand:
+    """A material for an object. only: one map, to replace that of the object's material. again: the recipe of an
+    earlier one, with a new seed.
+    """
+    if obj is None or not hasattr(obj.data, "materials"):
+        raise ErrandError("No object that can have a material is active.", "Select one.")
+    own = properties.settings(context)
+    form = link.studio().form("Texture")
+    if again is not None:
+        form.load({name: value for name, value in again.items() if name != "seed"})
+    else:
+        properties.filled(form, own.texture)
+    place = {"do": "texture", "object": obj.name}
+    if only:
+        material = obj.active_material
+        if material is None or only not in getattr(material.node_tree, "nodes", {}):
+            raise ErrandError(f"{obj.name} has no material whose {only} could be replaced.", "Make a material first.")
+        form["maps"] = [only]
+        place |= {"only": only, "material": material.name}
+    picture = images.pixels_of(own.source_image) if own.source_image is not None and again is None else None
+
+    def make() -> PlainJob:
+        hosted = {} if picture is None else {"image": Blob.of(picture, color="srgb")}
+        return form.job({"gltf": False, **hosted})
+
+    return Errand(form, make, place, form["prompt"] or "Material")
+
+
+def _place_texture(context: bpy.types.Context, task: Task, result: JobResult) -> str:
+    arrays = _arrays(result)
+    obj = _object(task)
+    if task.place.get("only"):
+        which = task.place["only"]
+        materials.replace_map(bpy.data.materials[task.place["material"]], which, arrays[which])
+        return f"The {which} of {task.place['material']} is new."
+    recipe = {**task.values, "seed": result.info.get("seed")}
+    relief = float(result.info.get("relief", 0.05))
+    material = materials.pbr_material(_short(task.title), arrays, recipe, relief=relief)
+    materials.assign(obj, material)
+    return f"{obj.name} has the material {material.name}."
+
+
+# -- pictures
+
+
+def picture(context: bpy.types.Context, *, render: NDArray[np.uint8] | None = None, title: str = "") -> Errand:
+    """A picture from the scene camera's view. render: what is painted over, instead of what the settings name."""
+    own = properties.settings(context)
+    scene, camera = context.scene, context.scene.camera
+    form = properties.filled(link.studio().form("Generate"), own.generate)
+    start = render
+    if start is None and own.start_from == "RENDER":
+        start = images.last_render(scene)
+        if start is None:
+            raise ErrandError("There is no render yet.", "Render the scene (F12), or start from words.")
+    elif start is None and own.start_from == "IMAGE":
+        if own.source_image is None:
+            raise ErrandError("No picture is chosen to start from.", "Choose one, or start from words.")
+        start = images.pixels_of(own.source_image)
+    if start is not None:
+        width, height = start.shape[1], start.shape[0]
+    else:
+        width, height = (max(64, round(side / 8) * 8) for side in cameras.picture_size(scene))
+    wanted = properties.controls(own)
+    shot = cameras.camera_of(scene, camera, (width, height)) if wanted or camera is not None else None
+    seen = _Scene.of(context, {name for name, _ in wanted}) if wanted else None
+    clipping = (camera.data.clip_start, camera.data.clip_end) if camera is not None else (0.1, 100.0)
+    by_material, occlusion = own.segment_by == "MATERIAL", own.occlusion
+
+    def make() -> PlainJob:
+        hosted: dict[str, Any] = {}
+        if start is not None:
+            hosted["image"] = Blob.of(start, color="srgb")
+        else:
+            hosted |= {"width": width, "height": height}
+        if seen is not None and shot is not None:
+            hosted["controls"] = seen.controls(shot, clipping, wanted, by_material, occlusion)
+        return form.job(hosted)
+
+    name = title or _short(form["prompt"] or "Picture")
+    place = {"do": "picture", "name": name, "behind": camera.name if camera is not None and own.show_behind else ""}
+    return Errand(form, make, place, name, [] if seen is None else seen.triangles.notes)
+
+
+def _place_picture(context: bpy.types.Context, task: Task, result: JobResult) -> str:
+    made = [images.new_image(task.place["name"], images.array_of(blob)) for blob in result.blobs]
+    camera = bpy.data.objects.get(task.place.get("behind", ""))
+    if camera is not None and camera.type == "CAMERA":
+        camera.data.show_background_images = True
+        camera.data.background_images.new().image = made[0]
+    return f"The picture is the image {made[0].name}."
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What a scene shows at one moment, gathered for any thread."""
+
+    triangles: maps.Triangles
+    people: list[Any]
+
+    @classmethod
+    def of(cls, context: bpy.types.Context, wanted: set[str]) -> _Scene:
+        depsgraph = context.evaluated_depsgraph_get()
+        people = capture.people(depsgraph) if "pose" in wanted else []
+        return cls(capture.gather(depsgraph), people)
+
+    def controls(
+        self,
+        shot: Camera,
+        clipping: tuple[float, float],
+        wanted: list[tuple[str, float]],
+        by_material: bool,
+        occlusion: bool,
+    ) -> list[dict[str, Any]]:
+        """The wanted maps as a job's controls."""
+        seen = maps.maps_of(self.triangles, shot, near=clipping[0], far=clipping[1])
+        out: list[dict[str, Any]] = []
+        for kind, weight in wanted:
+            control: dict[str, Any] = {"kind": kind, "weight": weight}
+            if kind == "depth":
+                control["image"] = Blob.of(seen.depth)
+            elif kind == "normal":
+                control["image"] = Blob.of(seen.normal)
+            elif kind == "edges":
+                control |= {"kind": "lineart", "image": Blob.of(maps.edges(seen))}
+            elif kind == "segmentation":
+                numbers = seen.material if by_material else seen.object
+                names = self.triangles.materials if by_material else self.triangles.objects
+                control["image"] = Blob.of(maps.segmentation(numbers, palettes.ade20k(names)))
+            else:
+                depth = seen.depth if occlusion else None
+                keypoints, points = capture.poses(self.people, shot, depth, mannequin.THICKNESS)
+                if not len(keypoints):
+                    continue
+                control |= {"image": Blob.of(keypoints), "points": points}
+            out.append(control)
+        return out
+
+
+# -- painting onto meshes
+
+
+def views(
+    context: bpy.types.Context,
+    obj: bpy.types.Object | None,
+    *,
+    shots: list[Camera] | None = None,
+    mode: str = "",
+    pictures: list[NDArray[np.uint8] | None] | None = None,
+) -> Errand:
+    """A texture for a mesh, painted from cameras. shots: those instead of what the settings say; pictures: with one for
+    a camera, it is baked as it is.
+    """
+    own = properties.settings(context)
+    surface = surfaces.surface_of(context, obj, unwrap=own.unwrap)
+    assert obj is not None
+    if shots is None:
+        shots = _shots(context, obj)
+    form = properties.filled(link.studio().form("Views"), own.views)
+    form["mode"] = mode or own.mode
+    everything = capture.gather(context.evaluated_depsgraph_get())
+    given = pictures or [None] * len(shots)
+    painted = obj.material_slots[0].material if obj.material_slots else None
+    node = painted.node_tree.nodes.get("painted") if painted is not None and painted.node_tree is not None else None
+    before = None
+    if form["mode"] == "refine" and node is not None and node.image is not None:
+        before = images.pixels_of(node.image)
+        form["height"], form["width"] = before.shape[0], before.shape[1]
+    chosen = shots
+
+    def make() -> PlainJob:
+        seen = [maps.maps_of(everything, shot, near=_near(surface, shot), far=_FAR) for shot in chosen]
+        each = []
+        for shot, one, picture in zip(chosen, seen, given, strict=True):
+            view: dict[str, Any] = {"camera": shot.to_dict(), "depth": Blob.of(one.depth)}
+            if form["follow_normal"] > 0:
+                view["normal"] = Blob.of(one.normal)
+            if picture is not None:
+                view["image"] = Blob.of(picture, color="srgb")
+            each.append(view)
+        hosted: dict[str, Any] = {
+            "vertices": Blob.of(surface.vertices), "triangles": Blob.of(surface.triangles), "uvs": Blob.of(surface.uvs),
+            "views": each,
+        }  # fmt: skip
+        if before is not None:
+            hosted["texture"] = Blob.of(before, color="srgb")
+        return form.job(hosted)
+
+    place = {
+        "do": "views", "object": obj.name, "unwrap": own.unwrap, "mode": form["mode"],
+        "cameras": [shot.to_dict() for shot in shots], "pictures": _kept_names(obj) if pictures else [],
+    }  # fmt: skip
+    return Errand(form, make, place, form["prompt"] or f"Texture of {obj.name}")
+
+
+def rebake(context: bpy.types.Context, obj: bpy.types.Object | None) -> Errand:
+    """The object's painted texture once more, from its pictures as they are now: edited by hand, say."""
+    texture_image = _painted_image(obj)
+    if texture_image is None or VIEWS not in texture_image:
+        raise ErrandError("The active object was not painted from views.", "Paint it first.")
+    kept = json.loads(texture_image[VIEWS])
+    pictures: list[NDArray[np.uint8] | None] = []
+    shots = []
+    for one in kept:
+        image = bpy.data.images.get(one["image"])
+        if image is not None:
+            pictures.append(images.pixels_of(image))
+            shots.append(Camera.from_dict(one["camera"]))
+    if not shots:
+        raise ErrandError("The pictures that it was painted from are gone.", "Paint it again.")
+    return views(context, obj, shots=shots, mode="bake", pictures=pictures)
+
+
+def _place_views(context: bpy.types.Context, task: Task, result: JobResult) -> str:
+    obj = _object(task)
+    surface = surfaces.surface_of(context, obj, unwrap=bool(task.place["unwrap"]))
+    layer = surfaces.add_layer(obj, surface)
+    arrays = _arrays(result)
+    image = _painted_image(obj)
+    texture = arrays["texture"]
+    if image is not None and tuple(image.size) == (texture.shape[1], texture.shape[0]):
+        images.fill(image, texture)
+    else:
+        image = images.new_image(f"{obj.name} painted", texture)
+    kept = []
+    pictures = task.place.get("pictures") or []
+    for index, camera in enumerate(task.place["cameras"]):
+        picture = arrays.get(f"view-{index}")
+        if picture is not None:
+            view = images.new_image(f"{obj.name} view {index + 1}", picture)
+            view.use_fake_user = True
+            kept.append({"image": view.name, "camera": camera})
+        elif index < len(pictures):
+            kept.append({"image": pictures[index], "camera": camera})
+    image[VIEWS] = json.dumps(kept)
+    if image != _painted_image(obj):
+        materials.assign(obj, materials.painted_material(f"{obj.name} painted", image, layer, _base_colour(obj)))
+    share = float(result.info.get("coverage", 0.0))
+    return f"{obj.name} is painted; the cameras see {share:.0%} of its surface."
+
+
+def _shots(context: bpy.types.Context, obj: bpy.types.Object) -> list[Camera]:
+    own = properties.settings(context)
+    size = tuple(own.rig_size)
+    if own.cameras == "AROUND":
+        made, _ = rigs.around(
+            context, obj, own.rig, count=own.rig_count, degrees=own.rig_degrees, share=own.rig_share,
+            focal_length=own.rig_lens, size=size,
+        )  # fmt: skip
+        return made
+    if own.cameras == "SCENE":
+        return [cameras.camera_of(context.scene, context.scene.camera)]
+    chosen = sorted((one for one in context.selected_objects if one.type == "CAMERA"), key=lambda one: one.name)
+    if not chosen:
+        raise ErrandError("No camera is selected.", "Select the cameras together with the object, or paint all around.")
+    return [cameras.camera_of(context.scene, one) for one in chosen]
+
+
+def _near(surface: surfaces.Surface, shot: Camera) -> float:
+    middle = (surface.vertices.min(axis=0) + surface.vertices.max(axis=0)) / 2
+    return max(1e-6, _NEAR_SHARE * float(np.linalg.norm(middle - shot.position)))
+
+
+def _painted_image(obj: bpy.types.Object | None) -> bpy.types.Image | None:
+    for slot in obj.material_slots if obj is not None else ():
+        tree = slot.material.node_tree if slot.material is not None else None
+        node = tree.nodes.get("painted") if tree is not None else None
+        if node is not None and node.image is not None:
+            return node.image
+    return None
+
+
+def _kept_names(obj: bpy.types.Object) -> list[str]:
+    image = _painted_image(obj)
+    return [one["image"] for one in json.loads(image[VIEWS])] if image is not None and VIEWS in image else []
+
+
+def _base_colour(obj: bpy.types.Object) -> tuple[float, ...]:
+    material = obj.data.materials[0] if obj.data.materials else None
+    return tuple(material.diffuse_color) if material is not None else (0.8, 0.8, 0.8, 1.0)
+
+
+# -- meshes
+
+
+def mesh(context: bpy.types.Context) -> Errand:
+    """A mesh of the current view's depth and the chosen picture; of the picture alone, where there is no surface."""
+    own = properties.settings(context)
+    scene, camera = context.scene, context.scene.camera
+    form = properties.filled(link.studio().form("Mesh"), own.mesh)
+    picture = images.pixels_of(own.source_image) if own.source_image is not None else None
+    place: dict[str, Any] = {"do": "mesh", "camera": camera.name if camera is not None else ""}
+    depth, shot = None, None
+    triangles = capture.gather(context.evaluated_depsgraph_get())
+    if camera is not None:
+        shot = cameras.camera_of(scene, camera, None if picture is None else (picture.shape[1], picture.shape[0]))
+        place["matrix"] = [float(v) for v in shot.to_opengl().ravel()]
+        if len(triangles.faces):
+            clipping = camera.data.clip_start, camera.data.clip_end
+            depth = maps.maps_of(triangles, shot, near=clipping[0], far=clipping[1]).depth
+    if picture is None and depth is None:
+        raise ErrandError("There is neither a picture nor a surface before the camera.", "Choose a picture.")
+
+    def make() -> PlainJob:
+        hosted: dict[str, Any] = {"format": "glb"}
+        if picture is not None:
+            hosted["image"] = Blob.of(picture, color="srgb")
+        if depth is not None and np.isfinite(depth).any():
+            hosted |= {"depth": Blob.of(depth), "kind": "metric"}
+        if shot is not None:
+            hosted["camera"] = {**shot.to_dict(), "world_to_camera": [float(v) for v in np.eye(4).ravel()]}
+        return form.job(hosted)
+
+    return Errand(form, make, place, "Mesh")
+
+
+def _place_mesh(context: bpy.types.Context, task: Task, result: JobResult) -> str:
+    blob = next(blob for out, blob in zip(result.outputs, result.blobs, strict=True) if out.name == "mesh")
+    before = set(bpy.data.objects)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mesh.glb"
+        path.write_bytes(blob.data)
+        bpy.ops.import_scene.gltf(filepath=str(path))
+    made = [obj for obj in bpy.data.objects if obj not in before]
+    if "matrix" in task.place:
+        # The file is in the camera's own axes, y up; the importer has turned it to z up.
+        matrix = mathutils.Matrix(np.reshape(task.place["matrix"], (4, 4)).tolist())
+        upright = mathutils.Matrix.Rotation(np.pi / 2, 4, "X")
+        for obj in made:
+            if obj.parent is None:
+                obj.matrix_world = matrix @ upright.inverted() @ obj.matrix_world
+    names = ", ".join(obj.name for obj in made)
+    return f"The mesh is here as {names}: {result.info.get('triangles', 0)} triangles."
+
+
+# -- all of them
+
+_PLACERS: dict[str, Callable[[bpy.types.Context, Task, JobResult], str]] = {
+    "texture": _place_texture, "picture": _place_picture, "views": _place_views, "mesh": _place_mesh,
+}  # fmt: skip
+
+
+def submit(errand: Errand, **options: Any) -> Task:
+    """Ask for an errand's job; returns at once."""
+    return link.studio().submit(errand.make, errand.form, title=errand.title, place=errand.place, **options)
+
+
+def placed(context: bpy.types.Context, task: Task) -> str:
+    """Put a finished task's result into the scene, and say where. Raises ErrandError where its place is gone."""
+    assert task.result is not None
+    placer = _PLACERS.get(str(task.place.get("do")))
+    if placer is None:
+        raise ErrandError("Nobody knows where this result belongs.", "Dismiss it.")
+    said = placer(context, task, task.result)
+    link.studio().placed(task)
+    notes = [str(note) for note in task.result.info.get("fallbacks", [])]
+    return " ".join([said, *notes])
+
+
+def _arrays(result: JobResult) -> dict[str, NDArray[Any]]:
+    return {out.name: images.array_of(blob) for out, blob in zip(result.outputs, result.blobs, strict=True)}
+
+
+def _object(task: Task) -> bpy.types.Object:
+    obj = bpy.data.objects.get(task.place["object"])
+    if obj is None:
+        raise ErrandError(f"The object {task.place['object']} is gone.", "Bring it back, or dismiss the result.")
+    return obj
+
+
+def _short(words: str) -> str:
+    """Words as a data-block's name: Blender keeps 63 bytes."""
+    return words.encode()[:48].decode("utf-8", "ignore").strip() or "Brushwire"

@@ -1,0 +1,212 @@
+"""The extension as an artist gets it, in real Blender, with a real server: installed from its archive, and used."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plugins import pack
+from tests.hosts import hosts
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def blender(shared_folder, small_server):
+    """Runs Blender with the extension in place: blender(*arguments) → output, where 0 is its end."""
+    reason = hosts.missing("blender")
+    if reason:
+        pytest.skip(reason)
+    folder = shared_folder / "blender"
+    folder.mkdir()
+    archive = pack.pack("blender", folder)
+    env = hosts.environment(
+        folder,
+        BRUSHWIRE_HOSTS=str(hosts.ROOT),
+        BRUSHWIRE_RUNTIME=str(small_server.settings.runtime),
+        BRUSHWIRE_PLUGINS=str(folder / "plugins"),
+        BLENDER_USER_RESOURCES=str(folder / "resources"),
+    )
+    assert archive.stat().st_size < 1_000_000
+    checked = hosts.run("blender", "--command", "extension", "validate", archive, env=env)
+    assert checked.returncode == 0, checked.stdout
+    installing = ("blender", "--command", "extension", "install-file", "-r", "user_default", "-e", archive)
+    installed = hosts.run(*installing, env=env)
+    assert installed.returncode == 0, installed.stdout
+
+    def run(*arguments, expect=0):
+        done = hosts.run("blender", "-b", *arguments, env=env, timeout=200)
+        assert done.returncode == expect, done.stdout[-6000:]
+        return done.stdout
+
+    run.env, run.folder = env, folder
+    return run
+
+
+@pytest.fixture(scope="module")
+def report(blender):
+    out = blender.folder / "out"
+    out.mkdir()
+    blender("--python-exit-code", "9", "-P", HERE / "blender_jobs.py", "--", out)
+    return {**json.loads((out / "report.json").read_text()), "out": out}
+
+
+def changed_paths(entry):
+    return {line.split(":")[0] for line in entry["changed"]}
+
+
+def test_a_mesh_is_painted_on_a_new_layer_and_image_and_its_own_things_stay(report):
+    assert report["paint_mesh"]["ended"] == ["FINISHED"]
+    assert report["layers"] == ["UVMap", "Brushwire"]
+    assert report["active_layer"] == "UVMap"
+    assert report["materials"] == [["Cube painted"], ["Own"]]
+    assert report["views"] == [f"Cube view {i}" for i in (1, 2, 3, 4)]
+    assert changed_paths(report["paint_mesh"]) <= {
+        "images", "materials", "meshes[Cube].uv_layers", "objects[Cube].active_material",
+        "objects[Cube].material_slots[0].link", "objects[Cube].material_slots[0].material",
+        "objects[Cube].material_slots[0].name",
+    }  # fmt: skip
+    texture = np.load(report["out"] / "painted.npz")["texture"]
+    assert 0.2 < (texture[..., 3] > 0).mean() < 0.95
+
+
+def test_an_edited_view_is_baked_again_without_painting(report):
+    assert report["rebake"]["ended"] == ["FINISHED"]
+    assert report["green_before"] == 0
+    assert report["green_after"] > 50
+    assert "materials" not in changed_paths(report["rebake"])
+
+
+def test_pictures_have_the_cameras_size_and_start_from_pictures(report):
+    assert report["picture_size"] == [160, 128]
+    assert report["inverted"]
+
+
+def test_frames_are_painted_one_by_one_and_those_that_are_there_stay(report):
+    assert report["frames"]["ended"] == ["FINISHED"]
+    assert report["frame_files"] == ["frame_0001.png", "frame_0002.png", "frame_0003.png"]
+    assert report["frame_kept"]
+    assert report["frame_after"] == 7
+    assert changed_paths(report["frames"]) == {"images"}
+
+
+def test_maps_are_saved_as_kritas_docker_opens_them(report):
+    maps = np.load(report["out"] / "maps.brushwire.npz")
+    assert maps["depth"].dtype == np.float32
+    assert maps["depth"].shape == (128, 160)
+    assert maps["normal"].shape == (128, 160, 3)
+    assert json.loads(bytes(maps["camera"]))["width"] == 160
+    assert report["save_maps"]["changed"] == []
+
+
+def test_a_mesh_of_the_views_depth_lies_where_the_camera_saw_it(report):
+    assert report["mesh"]["ended"] == ["FINISHED"]
+    count, off = report["mesh_off"]
+    assert count > 200
+    assert off < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("paint_camera", "No mesh is active"),
+        ("rebake_nothing", "not painted from views"),
+        ("no_picture", "No picture is chosen"),
+        ("no_camera", "no camera"),
+        ("broken", "Painting failed"),
+        ("injected", "ZeroDivisionError"),
+        ("cancelled", ""),
+    ],
+)
+def test_what_is_refused_fails_or_is_cancelled_leaves_the_scene_as_it_was(report, name, sentence):
+    assert report[name]["ended"] != ["FINISHED"]
+    assert sentence in report[name]["said"]
+    assert report[name]["changed"] == []
+
+
+def test_rigs_stand_where_they_should_and_coverage_is_told(report):
+    assert report["rigs"] == {"ORBIT": 4, "TURNTABLE": 4, "FAN": 4, "HEMISPHERE": 4, "CUBE": 6}
+    count, share = report["coverage"]
+    assert 1 <= count <= 4
+    assert share >= 0.8
+    assert report["path"]
+    assert report["mannequin"]
+
+
+def test_a_file_is_painted_from_the_command_line(blender, report):
+    file = report["out"] / "painted.blend"
+    script = "from bl_ext.user_default.brushwire import main; main('paint_mesh', object='Cube', prompt='moss', seed=3)"
+    assert "Finished" in blender(file, "--python-expr", script)
+    wrong = script.replace("'Cube'", "'Nothing'")
+    assert "There is no object Nothing" in blender(file, "--python-expr", wrong, expect=1)
+
+
+@pytest.fixture(scope="module")
+def events(blender, small_server):
+    """What happens in Blender's window while the test presses Esc and kills the server."""
+    out = blender.folder / "window"
+    out.mkdir()
+    log = out / "events"
+
+    def event(name):
+        def there():
+            return any(json.loads(line)["event"] in (name, "broken") for line in lines())
+
+        def lines():
+            return log.read_text().splitlines() if log.exists() else []
+
+        hosts.wait_until(there, 90, f"{name} has not come; what came: {lines()}")
+        found = [json.loads(line) for line in lines()]
+        assert found[-1]["event"] != "broken", found[-1]
+        return next(one for one in found if one["event"] == name)
+
+    with hosts.display(73, out) as screen:
+        env = {name: value for name, value in blender.env.items() if name.startswith(("B", "X"))}
+        with (out / "blender.log").open("wb") as output:
+            process = screen.start(
+                "blender", "--window-geometry", "0", "0", "1280", "900", "-P", HERE / "blender_window.py", "--", out,
+                env=env, stdout=output, stderr=output,
+            )  # fmt: skip
+            try:
+                seen = {"connected": event("connected"), "painted": event("painted"), "stalled": event("stalled")}
+                screen.screenshot(out / "panel.png")
+                screen.xdotool("mousemove", 500, 400)
+                seen["pressed"] = time.time()
+                screen.xdotool("key", "Escape")
+                seen["escape"], seen["cancelling"], seen["ended"] = event("escape"), event("cancelling"), event("ended")
+                event("kill")
+                seen["killed"] = time.time()
+                small_server.kill()
+                seen["lost"] = event("lost")
+                (out / "later").touch()
+                small_server.start()
+                seen["back"] = event("back")
+                process.wait(30)
+            finally:
+                hosts.kill(process)
+    return {**seen, "out": out}
+
+
+def test_the_panel_is_drawn_and_a_job_runs_in_the_window(events):
+    assert events["painted"]["stage"] == "finished"
+    assert events["painted"]["placed"]
+    assert "Cube painted" in events["painted"]["images"]
+
+
+def test_esc_is_heard_within_a_quarter_of_a_second_and_the_interface_is_never_kept(events):
+    assert events["escape"]["at"] - events["pressed"] < 1.0  # xdotool's own start is in it
+    assert events["cancelling"]["at"] - events["escape"]["at"] < 0.25
+    assert events["ended"]["stage"] == "cancelled"
+    ticks = events["ended"]["ticks"]
+    assert ticks[int(0.95 * len(ticks))] < 0.016
+
+
+def test_a_killed_server_is_told_within_two_seconds_and_the_job_comes_back(events):
+    assert events["lost"]["at"] - events["killed"] < 2
+    assert events["lost"]["sentence"]
+    assert events["lost"]["remedy"]
+    assert events["back"]["stage"] == "finished"
