@@ -80,6 +80,7 @@ class Mesh:
     shape: MeshShape = param(
         "surface", "What is built: the seen surface, its points (as PLY), a relief to print, or a terrain."
     )
+    fill_holes: bool = param(False, "Give what was not measured a depth: that of the farther surface around it.")
     layers: bool = param(False, "Put the hidden background behind the foreground.")
     inpaint: bool = param(False, "Let the model paint the hidden background; else its colours are continued.")
     prompt: str = param("", "What the hidden background shows, for inpaint.", max_length=10_000)

@@ -2,7 +2,9 @@
 
 Seen from beside the source camera a torn mesh shows holes behind its edges. A second sheet fills them: for each
 foreground pixel near an edge, the nearest pixel of the edge's far side is found (exact Euclidean distance transform),
-and its surface continued as the plane that it is in disparity.
+and its surface continued as the plane that it is in disparity. Amid clutter those planes contradict each other from
+pixel to pixel: patches of the sheet that are smaller than `_PATCH` are given up, and a smooth membrane is spanned
+between what is left and the far sides.
 """
 
 from __future__ import annotations
@@ -12,17 +14,35 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .camera import Camera
 from .corner import corner_mesh
 from .depth import check_depth
 from .edges import links
+from .membrane import membrane
 from .mesh import Mesh, merged
 from .normals import CUT_RATIO
 
-#: How far behind an edge the background reaches, in pixels of the source picture.
-BAND = 60
+#: How far behind an edge the background reaches, as a share of the picture's longer side; 60 pixels at least.
+BAND = 0.1
+
+#: A patch of continued planes is kept if it has so many pixels for each pixel of the band.
+_PATCH = 8
+
+#: What is at most so many pixels beside an edge, on the far surface, is known to the membrane: in depth and colour.
+_KNOWN_DEPTH, _KNOWN_COLOUR = 2, 6
+
+#: Where more than this share of neighbours jumps, the sheet is clutter.
+_CLUTTER = 0.08
+
+#: The standard deviation, in pixels, by which a membrane amid clutter is evened out.
+_EVEN = 8.0
+
+#: Neighbours of the sheet are torn apart if the farther is this much farther: it is a guess, and a tear in it a hole.
+_SHEET_RATIO = 0.25
 
 #: How far the continued plane may leave its seed's disparity.
 _CLIP = 0.2
@@ -42,23 +62,29 @@ class Background:
     """The second sheet. depth: (h, w) float32, +inf where it is not. hidden: (h, w) where it lies behind the first.
 
     rim: (h, w) the far side's own pixels along the edges, whose colours a picture mixes with the foreground's.
-    seed: (2, h, w) row and column of the rim's pixel that each pixel was continued from.
+    seed: (2, h, w) row and column of the rim's pixel that is nearest or that each pixel was continued from.
+    distance: (h, w) float32, in pixels, to the nearest rim. spanned: (h, w) what is a membrane's guess.
     """
 
     depth: NDArray[np.float32]
     hidden: NDArray[np.bool_]
     rim: NDArray[np.bool_]
     seed: NDArray[np.int64]
+    distance: NDArray[np.float32]
+    spanned: NDArray[np.bool_]
 
 
-def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio: float = CUT_RATIO) -> Background:
-    """The surfaces hidden behind the depth edges of a (h, w) map, within `band` pixels of each edge.
+def background(
+    depth: ArrayLike, camera: Camera, *, band: int | None = None, cut_ratio: float = CUT_RATIO
+) -> Background:
+    """The surfaces hidden behind the depth edges of a (h, w) map, within `band` pixels of each edge (none: `BAND`).
 
     The sheet overlaps the far surface by two pixels, so that no crack opens between the two.
     """
     z = check_depth(depth)
     if z.shape != (camera.height, camera.width):
         raise ValueError(f"depth has shape {z.shape}; the camera's pictures are {(camera.height, camera.width)}")
+    band = max(60, round(BAND * max(z.shape))) if band is None else band
     valid = np.isfinite(z)
     flat = camera.projection == "orthographic"
     # q is affine on planes; it falls with the distance, except under an orthographic camera.
@@ -66,16 +92,17 @@ def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio:
     far = _far_side(z, q, valid, cut_ratio)
     if not far.any():
         nothing = np.zeros(z.shape, bool)
-        return Background(np.full(z.shape, np.inf, np.float32), nothing, nothing, np.zeros((2, *z.shape), np.int64))
+        away = np.full(z.shape, np.inf, np.float32)
+        return Background(away, nothing, nothing, np.zeros((2, *z.shape), np.int64), away, nothing)
     slope_u, slope_v, value = _planes(z, q, far, cut_ratio)
     out = np.full(z.shape, np.inf, np.float32)
     seed = np.zeros((2, *z.shape), np.int64)
     seeds, open_pixels = far, valid & ~far
-    near_seeds = np.zeros(z.shape, bool)
+    away = np.zeros(z.shape, np.float32)
     for number in range(_PASSES):
         distance, nearest = distance_transform_edt(~seeds, return_indices=True)
         if number == 0:
-            near_seeds, seed[:] = distance <= 2, nearest
+            away, seed[:] = distance, nearest
         rows, columns = np.nonzero((distance <= band) & open_pixels)
         r, c = nearest[:, rows, columns]
         start = value[r, c]
@@ -93,12 +120,70 @@ def background(depth: ArrayLike, camera: Camera, *, band: int = BAND, cut_ratio:
         open_pixels[r[~behind], c[~behind]] = True
         if not seeds.any() or behind.all():
             break
+    # What is much nearer than its seed is the foreground, not the far side's own surface.
+    own = (away <= _KNOWN_DEPTH) & valid & (z >= z[seed[0], seed[1]] * (1 - cut_ratio))
+    spanned = _smooth(out, z, own, away, _PATCH * band, flat, cut_ratio)
     hidden = np.isfinite(out)
-    # The overlap is the far side's own: what is much nearer than its seed is the foreground.
-    overlap = near_seeds & ~hidden & valid & (z >= z[seed[0], seed[1]] * (1 - cut_ratio))
-    overlap &= distance_transform_edt(~hidden) <= 3
+    overlap = own & ~hidden & (distance_transform_edt(~hidden) <= 3)
     out[overlap] = z[overlap]
-    return Background(out, hidden, far & ~hidden, seed)
+    return Background(out, hidden, far & ~hidden, seed, away, spanned)
+
+
+def _smooth(
+    out: NDArray[np.float32],
+    z: NDArray[np.float32],
+    own: NDArray[np.bool_],
+    away: NDArray[np.float32],
+    least: int,
+    flat: bool,
+    cut_ratio: float,
+) -> NDArray[np.bool_]:
+    """Small patches of the sheet (+inf where it is not) replaced by a membrane between the others, in place.
+
+    Returns which pixels those are.
+    """
+    hidden = np.isfinite(out)
+    q = np.where(hidden, out if flat else 1 / out, 0).astype(np.float32)
+    patch, sizes = _patches(q, hidden, 3 * cut_ratio)
+    small = hidden & ((sizes[patch] < least) | (_jumpiness(q, hidden, cut_ratio) > _CLUTTER))
+    if not small.any():
+        return small
+    known = (hidden & ~small) | (own & ~hidden)
+    own_q = np.where(own & ~hidden, z if flat else 1 / z, q).astype(np.float32)
+    smooth = membrane(own_q, known)
+    # The far sides amid clutter are rough; deeper behind the foreground the sheet is evened out.
+    weight = gaussian_filter((small | known).astype(np.float32), _EVEN)
+    even = gaussian_filter(np.where(small | known, smooth, 0), _EVEN) / np.maximum(weight, 1e-6)
+    smooth += np.clip((away - _KNOWN_DEPTH) / (2 * _EVEN), 0, 1) * (even - smooth)
+    with np.errstate(divide="ignore"):
+        spanned = smooth if flat else np.reciprocal(smooth)
+    # Where it comes before the foreground, it goes close behind it.
+    out[small] = np.maximum(spanned, z * (1 + cut_ratio))[small]
+    return small
+
+
+def _jumpiness(q: NDArray[np.float32], where: NDArray[np.bool_], ratio: float) -> NDArray[np.float32]:
+    """The share of neighbours around each pixel (h, w) between which the sheet jumps."""
+    jumps = np.zeros(q.shape, np.float32)
+    for a, b in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        step = np.abs(q[a] - q[b]) > ratio * np.minimum(q[a], q[b])
+        jumps[a] = np.maximum(jumps[a], step & where[a] & where[b])
+    size = 2 * round(_EVEN) + 1
+    inside = uniform_filter(where.astype(np.float32), size)
+    return np.asarray(uniform_filter(jumps, size) / np.maximum(inside, 1e-6), dtype=np.float32)
+
+
+def _patches(
+    q: NDArray[np.float32], where: NDArray[np.bool_], ratio: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each pixel's connected surface, (h, w), and each surface's size in pixels."""
+    right, down = links(q, ratio=ratio, valid=where)
+    ids = np.arange(q.size).reshape(q.shape)
+    a = np.concatenate([ids[:, :-1][right], ids[:-1][down]])
+    b = np.concatenate([ids[:, 1:][right], ids[1:][down]])
+    graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(q.size, q.size))
+    _, labels = connected_components(graph, directed=False)
+    return labels.reshape(q.shape).astype(np.int64), np.bincount(labels)
 
 
 def layered_mesh(
@@ -106,7 +191,7 @@ def layered_mesh(
     camera: Camera,
     image: ArrayLike | None = None,
     *,
-    band: int = BAND,
+    band: int | None = None,
     cut_ratio: float = CUT_RATIO,
     inpaint: Inpaint | None = None,
     reduce: Callable[[Mesh], Mesh] | None = None,
@@ -125,8 +210,7 @@ def layered_mesh(
     behind = background(z, camera, band=band, cut_ratio=cut_ratio)
     if not behind.hidden.any():
         return replace(reduce(front) if reduce else front, texture=picture)
-    # Wider tolerance: the sheet is a guess, and a tear in it would be a hole where there is none.
-    back = corner_mesh(behind.depth, camera, cut_ratio=3 * cut_ratio)
+    back = _sheet(behind, z, camera, max(_SHEET_RATIO, 3 * cut_ratio))
     if reduce:
         front, back = reduce(front), reduce(back)
     if front.uvs is None or back.uvs is None:
@@ -150,6 +234,23 @@ def layered_mesh(
     return replace(both, texture=np.concatenate([picture, *gap, filled]))
 
 
+def _sheet(behind: Background, z: NDArray[np.float32], camera: Camera, cut_ratio: float) -> Mesh:
+    """The background's mesh, no corner of which comes before the map (h, w) from the source camera."""
+    back = corner_mesh(behind.depth, replace(camera, world_to_camera=np.eye(4)), cut_ratio=cut_ratio)
+    assert back.uvs is not None
+    around = np.full((camera.height + 2, camera.width + 2), -np.inf, np.float32)
+    around[1:-1, 1:-1] = np.where(np.isfinite(behind.depth), z, -np.inf)
+    corners = np.maximum(np.maximum(around[:-1, :-1], around[:-1, 1:]), np.maximum(around[1:, :-1], around[1:, 1:]))
+    column, row = np.rint(back.uvs * (camera.width, camera.height)).astype(np.int64).T
+    vertices = back.vertices.copy()
+    least = np.maximum(corners[row, column], vertices[:, 2])
+    if camera.projection == "orthographic":
+        vertices[:, 2] = least
+    else:
+        vertices *= (least / vertices[:, 2])[:, None]
+    return replace(back, vertices=vertices).transformed(camera.camera_to_world, back.up)
+
+
 def mirrored(image: NDArray[np.uint8], behind: Background, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The picture (h, w, 3) without its foreground's edges.
 
@@ -170,7 +271,15 @@ def mirrored(image: NDArray[np.uint8], behind: Background, depth: NDArray[np.flo
     image_of = np.clip(2 * r - rows, 0, height - 1), np.clip(2 * c - columns, 0, width - 1)
     # Where another object stands in the mirror image's place, the edge's own colour is the better guess.
     same = np.abs(depth[image_of] - depth[r, c]) <= _CLIP * depth[r, c]
-    out[rows, columns] = rim[np.where(same, image_of[0], r), np.where(same, image_of[1], c)]
+    copied = rim[np.where(same, image_of[0], r), np.where(same, image_of[1], c)]
+    # Deep behind the foreground copies of many edges meet; a smooth colour is the better guess there.
+    own = (behind.distance <= _KNOWN_COLOUR) & ~behind.hidden & np.isfinite(depth)
+    own &= depth >= depth[behind.seed[0], behind.seed[1]] * (1 - _CLIP)
+    smooth = membrane(rim.astype(np.float32), own)[rows, columns]
+    depth_in = behind.distance[rows, columns, None] / max(1.0, float(behind.distance[behind.hidden].max()))
+    guess = ~same | behind.spanned[rows, columns]
+    share = np.where(guess[:, None], 0, np.clip(1.5 - 3 * depth_in, 0, 1))
+    out[rows, columns] = np.rint(share * copied + (1 - share) * smooth).astype(np.uint8)
     return out
 
 

@@ -12,6 +12,7 @@ from .camera import Camera
 from .corner import corner_mesh
 from .depth import Depth, DepthMap
 from .edges import SOFT_SHARE, sharpen, softness
+from .holes import fill_holes
 from .layers import Inpaint, layered_mesh
 from .mesh import Mesh
 from .normals import CUT_RATIO
@@ -44,6 +45,7 @@ def mesh_from_depth(
     *,
     cut_ratio: float = CUT_RATIO,
     sharpening: Sharpening = "auto",
+    fill: bool = False,
     layers: bool = False,
     faces: int | None = None,
     inpaint: Inpaint | None = None,
@@ -52,8 +54,9 @@ def mesh_from_depth(
 
     depth: a typed map, or (h, w) metric z. camera: of the map's size. image: (h', w', 3) uint8, of any size with the
     map's aspect; it becomes the texture as it is. sharpening: whether blurred depth edges are made steps first; auto
-    does it where most edges are blurred. layers: put the hidden background behind the foreground. faces: simplify to
-    about so many triangles. inpaint: paints the background's colours.
+    does it where most edges are blurred. fill: give what was not measured a depth (see `holes`). layers: put the hidden
+    background behind the foreground. faces: simplify to about so many triangles. inpaint: paints the background's
+    colours.
 
     Raises ValueError where nothing was measured, the picture's aspect is not the map's, or the map is too large.
     """
@@ -72,7 +75,10 @@ def mesh_from_depth(
     if not np.isfinite(z).any():
         raise ValueError("the depth map is empty: nothing in it is a positive, finite depth")
     if holes:
-        warnings.append(f"{holes} of {z.size} pixels have no depth ({100 * holes / z.size:.1f} %); they stay open")
+        done = "they are filled from what surrounds them" if fill else "they stay open"
+        warnings.append(f"{holes} of {z.size} pixels have no depth ({100 * holes / z.size:.1f} %); {done}")
+    if holes and fill:
+        z = fill_holes(z, typed.holes())
     q = z if camera.projection == "orthographic" else np.reciprocal(z)
     soft = sharpening == "always" or (sharpening == "auto" and softness(q, ratio=cut_ratio) > SOFT_SHARE)
     if soft:

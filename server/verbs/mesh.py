@@ -130,6 +130,7 @@ def _surface(
         camera,
         picture,
         sharpening=job.sharpening,
+        fill=job.fill_holes,
         layers=layers,
         faces=job.triangles,
         inpaint=_inpaint(job, painter, work) if job.inpaint else None,

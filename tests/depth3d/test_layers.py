@@ -5,7 +5,7 @@ import scene
 from depth3d.camera import Camera
 from depth3d.corner import corner_mesh
 from depth3d.layers import background, layered_mesh
-from depth3d.render import render
+from depth3d.render import rasterise, render
 
 SIZE = 384
 
@@ -110,3 +110,27 @@ def test_holes_and_orthographic_cameras_have_layers_too():
 def test_panoramas_are_refused():
     with pytest.raises(ValueError, match="panorama"):
         layered_mesh(np.ones((8, 16)), Camera.equirectangular(16, 8))
+
+
+def test_amid_clutter_the_background_is_one_smooth_sheet_without_shards():
+    """Bars of unlike depth before a rough wall: what each edge's own plane says contradicts the next one's."""
+    rng = np.random.default_rng(4)
+    size = 200
+    wall = 6 + rng.normal(0, 0.25, (size // 8, size // 8)).repeat(8, 0).repeat(8, 1)
+    depth = wall.astype(np.float32)
+    for _ in range(60):
+        top, left = rng.integers(0, size - 30, 2)
+        depth[top : top + rng.integers(3, 30), left : left + rng.integers(3, 30)] = rng.uniform(2, 3.5)
+    camera = scene.source_camera(size)
+    mesh = layered_mesh(depth, camera)
+    seen = rasterise(mesh.vertices, mesh.faces, beside(camera, 0.9))
+    torn = corner_mesh(depth, camera)
+    open_before = ~rasterise(torn.vertices, torn.faces, beside(camera, 0.9)).covered
+    inner = np.s_[20:-20, 60:-60]
+    assert open_before[inner].mean() > 0.1
+    assert (~seen.covered)[inner].mean() < 0.25 * open_before[inner].mean()
+    behind = background(depth, camera)
+    assert (behind.depth[behind.spanned] > depth[behind.spanned]).all()
+    q = np.where(behind.spanned, 1 / behind.depth, np.nan)
+    steps = np.abs(np.diff(q, axis=1)) / np.fmin(q[:, 1:], q[:, :-1])
+    assert np.nanpercentile(steps, 95) < 0.05
