@@ -110,6 +110,7 @@ app.command("texture")(
         "Texture", "prompt", "Make a seamless material, and save its maps in a folder.", material_folder.save
     )
 )
+app.command("annotate")(commands.command("Annotate", "image", "Read a control map from a picture, and save it."))
 app.command("upscale")(commands.command("Upscale", "image", "Enlarge a picture, and save it."))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from server.engine.catalog import Catalog
+from server.engine.detectors import detectors, estimators
+from server.engine.upscalers import upscalers
 
 #: The name of a list, and the kind of models that are in it.
 KINDS = {
@@ -16,6 +18,8 @@ KINDS = {
     "detectors": "detector",
     "estimators": "estimator",
 }
+#: What is not known of things that are no models.
+UNTOLD = {"family": "", "size_bytes": 0, "native_size": 0, "control": None}
 FIELDS = ("id", "name", "kind", "family", "size_bytes", "native_size", "control")
 
 
@@ -25,6 +29,8 @@ def choices(catalog: Catalog, what: str) -> list[dict[str, Any]]:
     Paths are not told.
     """
     models = [{name: getattr(model, name) for name in FIELDS} for model in catalog.models()]
+    beside = [*upscalers(catalog.folders), *detectors(catalog.folders), *estimators(catalog.folders)]
+    models += [{**UNTOLD, **one} for one in beside]
     if what != "models":
         return [model for model in models if model["kind"] == KINDS[what]]
     refused = [

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from server.engine import esrgan_names
+from server.engine.detectors import AUX_FOLDER, ESTIMATORS
 from server.engine.errors import RefusedModel, UnknownModel
 from server.engine.headers import read_header
 from server.engine.probe import (
@@ -189,7 +190,8 @@ def _candidates(root: Path, allowed: list[Path], refused: list[Refused]) -> Iter
                 if not is_model:  # a model's own links are refused with the model
                     refused.append(Refused(path.relative_to(root).as_posix(), _escapes(path)))
             elif path.is_dir():
-                pending.append(path)
+                if name != AUX_FOLDER:  # weights of detectors, which nothing but they can load
+                    pending.append(path)
             elif not is_model and _is_weights(path):
                 yield path
 
@@ -236,6 +238,8 @@ def _read(root: Path, path: Path, allowed: list[Path]) -> ModelInfo | None:
         if not isinstance(config, dict):
             raise RefusedModel(f"{path.name}/{index.name} is not a JSON object.", "Download the model again.")
         is_pipeline = index.name == "model_index.json"
+        if config.get("_class_name") in ESTIMATORS:
+            return None  # it reads pictures: `detectors` lists it
         describe = describe_pipeline if is_pipeline else DESCRIBED.get(str(config.get("_class_name")))
         if describe is None or _is_part(path, config):
             return None

@@ -8,20 +8,26 @@ from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from server.engine import denoising, memory, previews, registry, samplers, seamless, several_nets, wildcards, windows
+from server.engine.annotating import Annotator
 from server.engine.catalog import Catalog
 from server.engine.compositing import LATENT, Float
 from server.engine.decoding import decode
+from server.engine.detectors import AnnotateRequest, Annotation
 from server.engine.errors import IncompatibleModels, InvalidRequest, UnknownModel
 from server.engine.headers import read_header
 from server.engine.loader import Checkpoint, Loader
+from server.engine.materials import Estimates
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest, Progress, check
 from server.engine.plan import Models, Plan, choose, plan
 from server.engine.sampling import raise_if
+from server.engine.torus import Wraps
 from server.engine.upscalers import Enlarged, UpscaleRequest
 from server.engine.upscaling import Upscaler
 from server.engine.work import Work
@@ -39,6 +45,7 @@ class Painter:
         self.device = torch.device(device) if device else best_device()
         self.loader = Loader(self.device, memory_budget)
         self.upscaler = Upscaler(catalog.folders, self.device)
+        self.annotator = Annotator(catalog.folders, self.device)
         self._one_at_a_time = Lock()
         self._colors: WeakKeyDictionary[Checkpoint, previews.LatentColors] = WeakKeyDictionary()
 
@@ -89,11 +96,31 @@ class Painter:
         with self._one_at_a_time:
             return self.upscaler.upscale(request, on_progress, cancelled)
 
+    def annotate(
+        self, request: AnnotateRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
+    ) -> Annotation:
+        """Read a control map from a picture; see `annotating.Annotator.annotate`."""
+        with self._one_at_a_time:
+            return self.annotator.annotate(request, on_progress, cancelled)
+
+    def estimate_depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
+        """The depth of a picture and its kind; see `annotating.Annotator.depth`."""
+        with self._one_at_a_time:
+            return self.annotator.depth(picture, detector)
+
+    def estimate_material(
+        self, picture: Float, wraps: Wraps, estimator: str = "", cancelled: IsCancelled | None = None
+    ) -> Estimates:
+        """What models tell of a material; see `annotating.Annotator.estimates`."""
+        with self._one_at_a_time:
+            return self.annotator.estimates(picture, wraps, estimator, cancelled)
+
     def free(self) -> None:
         """Forget every loaded model and give its memory back."""
         with self._one_at_a_time:
             self.loader.forget()
             self.upscaler.free()
+            self.annotator.free()
 
     def _attempt(self, work: Work, rung: memory.Rung) -> Float | None:
         """(batch, paint_height, paint_width, 3) float32 in [0, 1], or None if memory ran out on the way.

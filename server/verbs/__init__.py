@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from bridge_protocol import jobs
 from bridge_protocol.blobs import Blob, BlobRef, ColorSpace
 from bridge_protocol.records import InvalidValue
+from server.engine.compositing import Float
+from server.engine.detectors import AnnotateRequest, Annotation
+from server.engine.materials import Estimates
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest
+from server.engine.torus import Wraps
 from server.engine.upscalers import Enlarged, UpscaleRequest
 from server.verbs.color import to_srgb
 
@@ -34,6 +38,22 @@ class Painter(Protocol):
         self, request: UpscaleRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
     ) -> Enlarged:
         """Enlarge a picture. Raises server.engine.errors.EngineError."""
+        ...
+
+    def annotate(
+        self, request: AnnotateRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
+    ) -> Annotation:
+        """Read a control map from a picture. Raises server.engine.errors.EngineError."""
+        ...
+
+    def estimate_depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
+        """The depth of a picture, and whether it is metric or relative. Raises server.engine.errors.EngineError."""
+        ...
+
+    def estimate_material(
+        self, picture: Float, wraps: Wraps, estimator: str = "", cancelled: IsCancelled | None = None
+    ) -> Estimates:
+        """What models tell of a material, if any is there. Raises server.engine.errors.EngineError."""
         ...
 
 

@@ -46,7 +46,10 @@ def run(job: Texture, arrays: Arrays, painter: Painter, on_progress: OnProgress,
         base = _painted(job, base, arrays, painter, on_progress, cancelled, info)
     raise_if(cancelled)
     on_progress(Progress("reading"))
-    material = materials.of_picture(base, wraps, words=job.prompt, depth=job.relief, flatten=job.flatten_light)
+    known = painter.estimate_material(base, wraps, job.estimator, cancelled)
+    material = materials.of_picture(
+        base, wraps, words=job.prompt, depth=job.relief, flatten=job.flatten_light, estimates=known
+    )
     material, origin = materials.calm(material, free)
     raise_if(cancelled)
     made = [Made(name, array, color) for name, array, color in _maps(material, job)]

@@ -1,0 +1,1 @@
+"""What reads control maps from pictures: a module for each kind of detector; see `server.engine.annotating`."""

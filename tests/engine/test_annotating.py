@@ -1,0 +1,344 @@
+"""Control maps from pictures: each detector by its name, exact data beside the drawing, and what lacks is said."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    MarigoldDepthPipeline,
+    MarigoldIntrinsicsPipeline,
+    MarigoldNormalsPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from transformers import (
+    CLIPTextModel,
+    DepthAnythingConfig,
+    DepthAnythingForDepthEstimation,
+    DPTConfig,
+    DPTForDepthEstimation,
+    DPTImageProcessorPil,
+    ZoeDepthConfig,
+    ZoeDepthForDepthEstimation,
+    ZoeDepthImageProcessorPil,
+)
+
+from server.engine import detectors, materials, packages, relief, torus
+from server.engine.annotating import Annotator
+from server.engine.catalog import Catalog
+from server.engine.detectors import DETECTORS, AnnotateRequest
+from server.engine.errors import Cancelled, EngineError, InvalidRequest, RefusedModel, UnknownModel
+from tests import tiny_models
+from tests.shipped import WEIGHTS, needs
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+CPU = torch.device("cpu")
+PLAIN = [one.id for one in DETECTORS if one.source == "plain"]
+
+
+def tiny_depth_models(folder):
+    """Depth Anything, DPT and ZoeDepth in their own architectures, with a few thousand random weights."""
+    torch.manual_seed(0)
+    backbone = {
+        "model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_ratio": 2,
+        "image_size": 56, "patch_size": 14, "out_features": STAGES, "reshape_hidden_states": False,
+    }  # fmt: skip
+    anything = DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=16, patch_size=14, neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8, head_hidden_size=8,
+    )  # fmt: skip
+    DepthAnythingForDepthEstimation(anything).save_pretrained(folder / "anything")
+    resize = {"size": {"height": 56, "width": 56}, "keep_aspect_ratio": True, "ensure_multiple_of": 14}
+    DPTImageProcessorPil(**resize).save_pretrained(folder / "anything")
+    dpt = DPTConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, is_hybrid=False,
+    )  # fmt: skip
+    DPTForDepthEstimation(dpt).save_pretrained(folder / "dpt")
+    DPTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder / "dpt")
+    beit = {
+        "model_type": "beit", "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "intermediate_size": 32, "image_size": 32, "patch_size": 16, "out_features": STAGES,
+        "reshape_hidden_states": False, "use_relative_position_bias": True,
+    }  # fmt: skip
+    zoe = ZoeDepthConfig(
+        backbone_config=beit, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, bottleneck_features=8,
+        num_relative_features=8, readout_type="project", reassemble_factors=[4, 2, 1, 0.5], bin_embedding_dim=16,
+        num_attractors=[4, 2, 2, 1],
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.001, "max_depth": 10.0, "name": "nyu"}],
+    )  # fmt: skip
+    ZoeDepthForDepthEstimation(zoe).save_pretrained(folder / "zoe")
+    ZoeDepthImageProcessorPil(size={"height": 32, "width": 32}, do_pad=False).save_pretrained(folder / "zoe")
+
+
+def tiny_marigold(folder):
+    """Its three pipelines in their own architecture."""
+    scheduler = DDIMScheduler(
+        **tiny_models.SD_BETAS, prediction_type="v_prediction", rescale_betas_zero_snr=True,
+        timestep_spacing="trailing", clip_sample=False, steps_offset=1,
+    )  # fmt: skip
+    material = {"prediction_space": "stack", "sub_target_names": ["roughness", "metallicity", None]}
+    properties = {
+        "target_names": ["albedo", "material"], "albedo": {"prediction_space": "srgb"}, "material": material,
+        "roughness": {"prediction_space": "linear"}, "metallicity": {"prediction_space": "linear"},
+    }  # fmt: skip
+    for cls, targets, options in (
+        (MarigoldDepthPipeline, 1, {"prediction_type": "depth", "scale_invariant": True, "shift_invariant": True}),
+        (MarigoldNormalsPipeline, 1, {"prediction_type": "normals"}),
+        (MarigoldIntrinsicsPipeline, 2, {"prediction_type": "intrinsics", "target_properties": properties}),
+    ):
+        torch.manual_seed(targets)
+        unet = UNet2DConditionModel(
+            sample_size=8, in_channels=4 * (1 + targets), out_channels=4 * targets, block_out_channels=(16, 32),
+            layers_per_block=1, norm_num_groups=4, cross_attention_dim=24, attention_head_dim=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        )  # fmt: skip
+        cls(
+            unet, tiny_models._vae(4, 0.18215), scheduler, CLIPTextModel(tiny_models._text_config(24)),
+            tiny_models._tokenizer(), default_denoising_steps=1, default_processing_resolution=64, **options,
+        ).save_pretrained(folder / cls.__name__)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("detectors")
+    tiny_depth_models(place)
+    tiny_marigold(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def annotator(folder):
+    return Annotator([folder], CPU)
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """A bright disc with a dark rim on a grey ground with some colour, (72, 96, 3)."""
+    y, x = np.mgrid[:72, :96]
+    distance = np.hypot(x - 48, y - 36)
+    picture = np.stack([100 + x, 120 + 0 * x, 200 - y], -1)
+    picture[distance < 24] = (240, 230, 200)
+    picture[np.abs(distance - 24) < 2] = 10
+    return picture.astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_detector_without_weights_draws_at_the_pictures_size(annotator, photograph, name):
+    made = annotator.annotate(AnnotateRequest(photograph, name))
+    assert made.control.shape == photograph.shape
+    assert made.control.dtype == np.uint8
+    assert made.exact == {}
+    assert made.control.std() > 5
+    small = annotator.annotate(AnnotateRequest(np.dstack([photograph, photograph[..., 0]]), name, resolution=48))
+    assert small.control.shape == photograph.shape
+
+
+@pytest.mark.parametrize("name", ["canny", "lineart_standard", "scribble", "softedge"])
+def test_lines_are_white_where_the_pictures_rim_is_and_black_on_the_ground(annotator, photograph, name):
+    control = annotator.annotate(AnnotateRequest(photograph, name)).control[..., 0]
+    y, x = np.mgrid[:72, :96]
+    distance = np.hypot(x - 48, y - 36)
+    near = control[np.abs(distance - 24) < 4]
+    assert near.max() > 120
+    assert control[(distance < 15) | (distance > 34)].mean() < 12 < near.mean()
+
+
+def test_cannys_edges_are_thin_and_follow_the_thresholds(annotator):
+    step = np.zeros((40, 40, 3), np.uint8)
+    step[:, 20:] = 40
+    edges = annotator.annotate(AnnotateRequest(step, "canny", low=20, high=60)).control[..., 0]
+    assert (np.count_nonzero(edges, axis=1) == 1).all()
+    assert not annotator.annotate(AnnotateRequest(step, "canny", low=100, high=250)).control.any()
+    with pytest.raises(InvalidRequest, match="low_threshold"):
+        annotator.annotate(AnnotateRequest(step, "canny", low=200, high=100))
+
+
+def test_a_weak_edge_stays_where_a_strong_one_continues_it(annotator):
+    step = np.zeros((40, 60, 3), np.uint8)
+    step[20:] = np.linspace(120, 40, 60).astype(np.uint8)[:, None]
+    both = annotator.annotate(AnnotateRequest(step, "canny", low=60, high=300)).control[..., 0]
+    assert both[18:22, 5].any()
+    assert both[18:22, 55].any()  # it is weaker than 300, and hangs together with what is stronger
+
+
+def test_shuffling_keeps_the_colours_and_the_seed(annotator, photograph):
+    one, same, other = (
+        annotator.annotate(AnnotateRequest(photograph, "shuffle", seed=seed)).control for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    assert np.abs(one.mean((0, 1)) - photograph.mean((0, 1))).max() < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("depth_anything", "relative"), ("dpt", "relative"), ("zoedepth", "metric"), ("marigold_depth", "metric")],
+)
+def test_depth_stays_float_at_the_pictures_size_and_near_is_white(annotator, photograph, name, kind):
+    made = annotator.annotate(AnnotateRequest(photograph, name))
+    depth = made.exact["depth"]
+    assert (depth.shape, depth.dtype, made.depth_kind, made.kind) == ((72, 96), np.float32, kind, "depth")
+    assert np.isfinite(depth).all()
+    grey = made.control[..., 0].astype(float)
+    sign = 1 if kind == "relative" else -1
+    assert grey.ravel()[depth.argmax()] == (255 if sign > 0 else 0)
+    again, said = annotator.depth(photograph, name)
+    np.testing.assert_array_equal(again, depth)
+    assert said == kind
+
+
+def test_the_best_depth_that_is_there_is_taken(annotator, photograph, tmp_path):
+    np.testing.assert_array_equal(annotator.depth(photograph)[0], annotator.depth(photograph, "depth_anything")[0])
+    with pytest.raises(UnknownModel, match="depth-anything/Depth-Anything-V2"):
+        Annotator([tmp_path], CPU).depth(photograph)
+    with pytest.raises(InvalidRequest, match="no depth"):
+        annotator.depth(photograph, "canny")
+
+
+def test_normals_by_marigold_are_unit_and_drawn(annotator, photograph):
+    made = annotator.annotate(AnnotateRequest(photograph, "marigold_normals"))
+    normal = made.exact["normal"]
+    np.testing.assert_allclose(np.linalg.norm(normal, axis=-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(made.control, relief.encoded(normal))
+
+
+def test_marigold_reads_a_material_that_tiles_where_the_picture_does(annotator):
+    rng = np.random.default_rng(0)
+    picture = torus.blur(rng.random((64, 64, 3)).astype(np.float32), 2, (True, True))
+    read = annotator.estimates(picture, (True, True))
+    assert set(read.by) == {"normal", "albedo", "roughness", "metallic", "height"}
+    material = materials.of_picture(picture, (True, True), estimates=read)
+    assert all("Marigold" in material.sources[name] for name in read.by)
+    rolled = annotator.estimates(np.roll(picture, (16, 32), (0, 1)), (True, True), "marigold_normals")
+    # The noise that it starts from is not rolled: what it tells differs, and goes on across the edge all the same.
+    assert torus.continues(rolled.normal) == torus.continues(read.normal)
+    assert annotator.estimates(picture, (True, True), "analysis").by == {}
+    with pytest.raises(UnknownModel, match="analysis"):
+        annotator.estimates(picture, (True, True), "magic")
+
+
+def test_models_that_read_are_listed_and_are_no_models_that_paint(folder, tmp_path):
+    here = {one["id"]: one for one in detectors.detectors([folder])}
+    assert all(here[name]["available"] for name in ("dpt", "zoedepth", "depth_anything", "marigold_normals", *PLAIN))
+    nowhere = {one["id"]: one for one in detectors.detectors([tmp_path])}
+    assert not nowhere["dpt"]["available"]
+    assert "Intel/dpt-large" in nowhere["dpt"]["remedy"]
+    assert len(here) == len(DETECTORS)
+    assert {one["kind"] for one in here.values()} == {"detector"}
+    assert [one["id"] for one in detectors.estimators([folder]) if one["available"]] == [
+        "analysis", "marigold_normals", "marigold_intrinsics", "marigold_depth",
+    ]  # fmt: skip
+    catalog = Catalog([folder], starter=None)
+    assert (catalog.models(), catalog.refused()) == ([], [])
+
+
+def test_what_a_detector_lacks_is_said_with_what_to_do(tmp_path, photograph):
+    annotator = Annotator([tmp_path], CPU)
+    for one in DETECTORS:
+        lack = detectors.lacking(one, [tmp_path], {})
+        if one.source != "plain" and lack:
+            with pytest.raises(EngineError) as raised:
+                annotator.annotate(AnnotateRequest(photograph, one.id))
+            assert raised.value.remedy == lack
+    with pytest.raises(UnknownModel, match="canny"):
+        annotator.annotate(AnnotateRequest(photograph, "cany"))
+
+
+def test_files_for_controlnet_aux_are_found_and_not_taken_for_models(tmp_path):
+    (tmp_path / "annotators").mkdir()
+    (tmp_path / "annotators" / "ControlNetHED.pth").write_bytes(b"weights")
+    assert detectors.weight_file("ControlNetHED.pth", [tmp_path]).parent == tmp_path / "annotators"
+    assert Catalog([tmp_path], starter=None).refused() == []
+
+
+def test_a_broken_model_is_an_error_and_the_next_one_goes_on(folder, photograph, tmp_path):
+    shutil.copytree(folder / "dpt", tmp_path / "dpt")
+    (tmp_path / "dpt" / "model.safetensors").write_bytes(b"not weights")
+    broken = Annotator([tmp_path], CPU)
+    with pytest.raises(RefusedModel, match="sound safetensors"):
+        broken.annotate(AnnotateRequest(photograph, "dpt"))
+    assert broken.annotate(AnnotateRequest(photograph, "canny")).control.any()
+
+
+def test_a_cancelled_reading_stops(annotator, photograph):
+    with pytest.raises(Cancelled):
+        annotator.annotate(AnnotateRequest(photograph, "marigold_depth"), cancelled=lambda: True)
+
+
+#: Placed by hand on scikit-image's pictures, in pixels: where the joints are under the clothes, to a few pixels.
+ASTRONAUT = {2: (95, 258), 5: (318, 262), 3: (50, 425), 0: (224, 130), 14: (204, 103), 15: (248, 104)}
+SHOWN = 496  # pixels of the astronaut that the picture shows, from the hair to its lower edge
+
+
+@needs(packages.MEDIAPIPE)
+def test_the_pose_of_a_real_person_is_where_a_hand_would_place_it():
+    skimage = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert runs the models")
+    picture = skimage.astronaut()
+    made = Annotator([WEIGHTS], CPU).annotate(AnnotateRequest(picture, "pose"))
+    assert made.exact["keypoints"].shape == (130, 3)
+    body, face = made.exact["keypoints"][:18], made.exact["keypoints"][60:]
+    for joint, place in ASTRONAUT.items():
+        assert body[joint, 2] > 0, joint
+        assert np.hypot(*(body[joint, :2] - place)) < 0.05 * SHOWN, joint
+    assert (face[:, 2] > 0).all()
+    assert np.hypot(*(face[68, :2] - (204, 103))) < 6  # the pupils
+    assert np.hypot(*(face[69, :2] - (248, 104))) < 6
+    assert np.hypot(*(face[8, :2] - (219, 180))) < 12  # the chin
+    assert (body[[8, 11], 2] == 0).all()  # the hips are below the picture
+    drawn = made.control.any(-1)
+    for joint in ASTRONAUT:
+        x, y = body[joint, :2].astype(int)
+        assert drawn[y, x]
+    assert drawn.mean() < 0.1
+
+
+@needs(packages.MEDIAPIPE)
+def test_a_pose_is_the_same_at_another_size_and_of_two_people_there_are_two():
+    skimage = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert runs the models")
+    annotator = Annotator([WEIGHTS], CPU)
+    picture = skimage.astronaut()
+    large = np.asarray(Image.fromarray(picture).resize((1024, 1024), Image.Resampling.LANCZOS))
+    one, two = (annotator.annotate(AnnotateRequest(p, "pose")).exact["keypoints"] for p in (picture, large))
+    both = (one[:18, 2] > 0) & (two[:18, 2] > 0)
+    assert both.sum() >= 8
+    assert np.abs(two[:18][both, :2] / 2 - one[:18][both, :2]).max() < 12
+    pair = np.concatenate([picture, picture[:, ::-1]], 1)
+    assert len(annotator.annotate(AnnotateRequest(pair, "pose", hands=False, face=False)).exact["keypoints"]) == 260
+    nobody = annotator.annotate(AnnotateRequest(skimage.coffee(), "pose"))
+    assert not nobody.exact["keypoints"].any()
+    assert not nobody.control.any()
+
+
+def test_a_job_says_whose_points_they_are(tmp_path):
+    from bridge_protocol.blobs import Blob
+    from bridge_protocol.jobs import Annotate
+    from server.verbs import annotate
+
+    keypoints = np.zeros((260, 3), np.float32)
+    keypoints[0] = (4, 5, 1)
+
+    class Painter:
+        def annotate(self, request, on_progress=None, cancelled=None):
+            self.request = request
+            return detectors.Annotation(np.zeros((8, 9, 3), np.uint8), "pose", {"keypoints": keypoints})
+
+    blob = Blob.of(np.zeros((8, 9, 3), np.uint8), color="srgb")
+    painter = Painter()
+    job = Annotate(blob, "pose", resolution=512, low_threshold=3, hands=False, seed=4)
+    made = annotate.run(job, {blob.ref.digest: np.zeros((8, 9, 3), np.uint8)}, painter, print, bool)
+    assert [one.name for one in made.outputs] == ["control", "keypoints"]
+    assert made.outputs[1].info == {"control": "pose", "points": 130, "people": 1}
+    assert (painter.request.resolution, painter.request.low, painter.request.hands, painter.request.seed) == (
+        512,
+        3,
+        False,
+        4,
+    )
+    assert json.dumps(made.info)
