@@ -99,7 +99,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "mesh", "Mesh", "Depth to mesh", "Turn the picture into a textured mesh, in a file.", makes="file",
-            hidden=frozenset({"kind", "baseline", "doffs", "near", "far"}), sets={"kind": "relative"},
+            hidden=frozenset({"kind", "baseline", "doffs", "near", "far", "name", "format"}),
         ),
     )
 }  # fmt: skip

@@ -307,3 +307,85 @@ def generates():
     ]
     fresh.delete()
     return {"whole": whole, "part": part, "alone": alone}
+
+
+# -- with the window
+
+
+def until(condition, timeout=90):
+    """Let Gtk work until something is so."""
+    from gi.repository import GLib, Gtk
+
+    ended = []
+    GLib.timeout_add(int(timeout * 1000), lambda: ended.append(1))
+    GLib.timeout_add(20, lambda: not ended)  # keeps the loop turning
+    while not condition():
+        assert not ended, "it has not come"
+        Gtk.main_iteration()
+
+
+def checkpoint(folder, name):
+    """Tell the test that something is to be seen, and wait until it has looked."""
+    (Path(folder) / f"{name}.ready").touch()
+    until((Path(folder) / f"{name}.seen").exists)
+
+
+def studio(folder, words, size, steps):
+    """The studio on the real server: connected, painting, with its result in the image, and its history."""
+    from brushwire_plugin.gimp.modes import MODES
+    from brushwire_plugin.gimp.window import StudioWindow
+    from gi.repository import Gimp, GimpUi
+
+    GimpUi.init("brushwire")
+    image, _ = new(*size, data=meadow(*size), pixel_format="R'G'B'A u8")
+    Gimp.Display.new(image)
+    window = StudioWindow(image, start_server=False)
+    window.show_all()
+    window.move(820, 20)
+    window.present()
+    until(lambda: window.studio.state.connected)
+    until(lambda: window.studio.lists)
+    window.choose(MODES["generate"], {"prompt": words[0], "steps": steps, "seed": 7})
+    checkpoint(folder, "connected")
+    before = state_of(image)
+    task = window.paint()
+    until(lambda: task.preview is not None or task.ended)
+    painting = [task.stage, task.preview is not None]
+    checkpoint(folder, "painting")
+    until(lambda: task.ended, 240)
+    layers = [layer.get_name() for layer in image.get_layers()]
+    image.select_ellipse(Gimp.ChannelOps.REPLACE, size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2)
+    Gimp.Selection.feather(image, 8)
+    window.choose(MODES["fill"], {"prompt": words[1], "steps": steps, "seed": 3})
+    filled = window.paint()
+    until(lambda: filled.ended and len(window._thumbnails.get_children()) == 2, 240)
+    checkpoint(folder, "finished")
+    window.use_again(window.studio.history.entries[-1])
+    again = window.form_view.form.values
+    inserted = window.insert_entry(window.studio.history.entries[-1])
+    count = len(image.get_layers())
+    # A result whose image was closed meanwhile waits in the history, and goes into another image.
+    other, _ = new(*size)
+    window._fill_images(other)
+    late = window.paint()
+    other.delete()
+    until(lambda: late.ended, 240)
+    told, placed = window._message.get_text(), late.placed
+    window._fill_images(image)
+    entry = window.studio.history.get(late.id)
+    rescued = window.insert_entry(entry)
+    window.destroy()
+    return {"painting": painting, "before": before, "layers": layers, "stage": task.stage, "fill": filled.stage,
+            "again": again, "inserted": [inserted, count], "late": [late.stage, told, placed, rescued],
+            "problem": task.sentence}  # fmt: skip
+
+
+def meadow(width, height):
+    """A sky over a meadow, so that there is something to be seen."""
+    rows = []
+    for y in range(height):
+        t = y / height
+        sky = (int(110 + 90 * t), int(160 + 60 * t), 235)
+        color = sky if t < 0.55 else (int(60 + 60 * t), int(150 - 40 * t), 60)
+        rows.append(bytes((*color, 255)) * width)
+    return b"".join(rows)

@@ -24,6 +24,8 @@ from pathlib import Path
 ENTER = Path(__file__).with_name("enter.sh")
 ROOT = Path(os.environ.get("BRUSHWIRE_HOSTS") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
             / "brushwire" / "hosts")  # fmt: skip
+#: Where tests leave the pictures that the documentation shows; a run that is not asked for them leaves them under out/.
+PICTURES = Path(os.environ.get("BRUSHWIRE_PICTURES") or Path(__file__).parents[2] / "out" / "hosts")
 #: What hosts must not inherit from the tests' own Python.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
 
