@@ -1,6 +1,8 @@
-"""The studio in real GIMP under a virtual display, with the real server and the starter model."""
+"""Every procedure, and the studio under a virtual display, in real GIMP with the real engine and the starter model."""
 
 from __future__ import annotations
+
+import importlib.util
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def screen(shared_folder):
 
 @pytest.fixture(scope="module")
 def gimp(shared_folder, starter_server):
-    return GimpHost(shared_folder / "gimp", starter_server)
+    return GimpHost(shared_folder / "gimp", starter_server.settings.runtime)
 
 
 def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_folder):
@@ -58,3 +60,41 @@ def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_
     assert "was closed while it was being painted" in told
     shown = np.asarray(Image.open(pictures / "finished.png").convert("RGB"))
     assert shown.std() > 20
+
+
+def test_outside_of_the_selection_not_one_bit_changes_in_any_depth(gimp):
+    for precision, found in gimp.console("fills", timeout=240).items():
+        # GIMP blends floats in linear light and converts them for it: its own composite is good to 1e-6.
+        assert found["outside"] or ("FLOAT" in precision and found["worst"] < 1e-6), precision
+        assert found["transparent"], precision
+        assert found["untouched"], precision
+        assert found["changed"] > 0.9, precision
+        assert found["layers"] == 2
+
+
+def test_the_canvas_is_extended_and_what_was_there_stays_to_the_bit(gimp):
+    assert gimp.console("extends", timeout=240) == {
+        "size": [136, 80], "old layer": [32, 16], "new layer": [136, 80, 0, 0], "kept": True, "opaque": True,
+    }  # fmt: skip
+
+
+def test_materials_and_enlargements_become_layers_and_images(gimp):
+    found = gimp.console("others", timeout=240)
+    width, maps, is_group = found["texture"]
+    assert (width, is_group) == (128, True)
+    assert {"Albedo", "Normal", "Height", "Roughness", "Metallic", "Ambient occlusion"} <= set(maps)
+    assert found["from image"] == [96, 2]
+    assert found["upscale"] == [192, 128, True]
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("server.verbs.annotate"), reason="the server reads no control maps yet"
+)
+def test_control_maps_become_layers_and_pictures_become_meshes_or_a_sentence(gimp, shared_folder):
+    found = gimp.console("read", timeout=240, mesh=str(shared_folder / "mesh.glb"))
+    assert found["map"] == [96, 64, 2]
+    made, error = found["mesh"]
+    if made:
+        assert (shared_folder / "mesh.glb").read_bytes()[:4] == b"glTF"
+    else:  # without a model that reads depth there is no mesh, and that is said
+        assert error
