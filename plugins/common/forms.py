@@ -57,6 +57,8 @@ class Field:
     @property
     def label(self) -> str:
         """The field's name as people read it: ``denoising_strength`` → ``Denoising strength``."""
+        if self.name in _LABELS:
+            return _LABELS[self.name]
         words = self.name.replace("_", " ")
         return words[:1].upper() + words[1:]
 
@@ -205,6 +207,9 @@ class Form:
                 raise InvalidValue(field.name, None, "given")
         return PlainJob(self.kind, fields)
 
+
+#: Names whose words are written otherwise.
+_LABELS = {"loras": "LoRAs", "vae": "VAE", "clip_skip": "CLIP skip", "gltf": "glTF"}
 
 _PLAIN = (
     "name", "type", "doc", "default", "unit", "minimum", "maximum", "step", "max_length", "choices_from", "optional",

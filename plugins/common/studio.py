@@ -90,6 +90,8 @@ class Studio:
         self.on_state: list[Callable[[State], object]] = []
         self.on_task: list[Callable[[Task], object]] = []
         self.on_lists: list[Callable[[], object]] = []
+        #: Called in the main thread when the history has another result, with its thumbnail.
+        self.on_history: list[Callable[[], object]] = []
         self._was_connected = False
         self._closed = False
         self._session = SessionFile(base / host) if remembers else None
@@ -193,6 +195,17 @@ class Studio:
         # In a thread of its own: an answer that does not come must not keep jobs from being submitted.
         threading.Thread(target=self._ask_lists, name="brushwire-lists", daemon=True).start()
 
+    def find_waiting(self, tell: Callable[[list[dict[str, Any]]], object]) -> None:
+        """Ask which results wait on the server for a client that is gone; `tell` hears it in the main thread.
+
+        ``{"id", "kind", "prompt", …}`` each; what this studio asked for is not among them. `claim` brings one here.
+        """
+        threading.Thread(target=self._ask_waiting, args=(tell,), name="brushwire-waiting", daemon=True).start()
+
+    def claim(self, job_id: str) -> None:
+        """Take over a result that waits on the server; it comes as a task that has ended."""
+        self.client.claim(job_id)
+
     def close(self) -> None:
         """End the connection; jobs go on, or end, as they were submitted. Takes two seconds at most."""
         if self._closed:
@@ -251,6 +264,17 @@ class Studio:
             return
         self.inbox.put(partial(self._take_lists, schema, lists), "lists")
 
+    def _ask_waiting(self, tell: Callable[[list[dict[str, Any]]], object]) -> None:
+        try:
+            listing = self.client.query("jobs", _QUERY_SECONDS)
+        except (BridgeError, TimeoutError) as error:
+            log.info("what waits on the server is not known: %s", error)
+            return
+        self.inbox.put(lambda: tell([job for job in listing if job["state"] == "result" and not self._knows(job)]))
+
+    def _knows(self, job: dict[str, Any]) -> bool:
+        return any(task.id == job["id"] for task in self.tasks)
+
     def _keep(self, task: Task, result: JobResult) -> None:
         """Into the history; when the pixels lie there, the server may forget them."""
         history = self.history
@@ -265,6 +289,7 @@ class Studio:
             return
         if keep:
             self.inbox.put(partial(self._acknowledge, task))
+        self.inbox.put(lambda: [listener() for listener in self.on_history], "history")
 
     # -- in the client's thread
 

@@ -99,7 +99,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "mesh", "Mesh", "Depth to mesh", "Turn the picture into a textured mesh, in a file.", makes="file",
-            hidden=frozenset({"kind", "baseline", "doffs", "near", "far"}), sets={"kind": "relative"},
+            hidden=frozenset({"kind", "baseline", "doffs", "near", "far", "name", "format"}),
         ),
     )
 }  # fmt: skip
@@ -116,7 +116,10 @@ def schema_of(mode: Mode, schema: Mapping[str, Any]) -> dict[str, Any]:
         for one in own["fields"]
         if one["name"] not in mode.hidden
     ]
-    return {"doc": mode.doc, "fields": [extra.to_schema() for extra in mode.extras] + fields}
+    # The words come first, then what is the plug-in's own.
+    words = [one for one in fields if one["name"] in ("prompt", "negative_prompt")]
+    others = [one for one in fields if one not in words]
+    return {"doc": mode.doc, "fields": [*words, *(extra.to_schema() for extra in mode.extras), *others]}
 
 
 def job_fields(mode: Mode, values: Mapping[str, Any]) -> dict[str, Any]:

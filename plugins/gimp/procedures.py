@@ -72,7 +72,7 @@ def _mode(plug_in: Gimp.PlugIn, name: str, mode: Mode) -> Gimp.Procedure:
             if interactive:
                 from .dialog import ask
 
-                asked = ask(mode, image, values, path)
+                asked = ask(mode, values, path)
                 return None if asked is None else paint(mode, image, *asked, progress=True)
             return paint(mode, image, values, path, progress=run_mode != Gimp.RunMode.NONINTERACTIVE)
 

@@ -60,6 +60,8 @@ def gather(mode: Mode, image: Gimp.Image | None, values: dict[str, Any], file: P
         raise CanvasError("It is not said where the mesh goes.", "Name a file.")
     extras = {extra.name: values.get(extra.name, extra.default) for extra in mode.extras}
     fields = modes.job_fields(mode, values)
+    if file is not None and mode.makes == "file":  # its name says which kind of file it is
+        fields |= {"name": file.stem, "format": file.suffix[1:].lower() or "glb"}
     place: dict[str, Any] = {"mode": mode.name, "values": values, "file": str(file or "")}
     if image is not None:
         place |= {"image": image.get_id(), "image_name": image.get_name()}
@@ -81,8 +83,13 @@ def deliver(errand: Errand, result: JobResult, image: Gimp.Image | None = None) 
     mode, place = errand.mode, errand.place
     if mode.makes == "file":
         return Delivered(file=_write(result, Path(place["file"])))
-    pictures = [(output, pixels) for output, blob in zip(result.outputs, result.blobs, strict=True)
-                if (pixels := pixels_of(blob)) is not None]  # fmt: skip
+    # What a detector measured exactly (depths, keypoints) is for programs; the picture of it is for the eye.
+    seen = mode.kind == "Annotate"
+    pictures = [
+        (output, pixels)
+        for output, blob in zip(result.outputs, result.blobs, strict=True)
+        if (pixels := pixels_of(blob)) is not None and not (seen and blob.ref.color == "data")
+    ]
     if not pictures:
         raise CanvasError("The server has made no picture.", "Its log tells why.")
     if mode.makes == "image" or (image is None and "image" not in place):
@@ -203,10 +210,14 @@ def _into(errand: Errand, pictures: list[tuple[Any, Pixels]], target: Gimp.Image
 
 
 def _write(result: JobResult, path: Path) -> Path:
-    blob = next((blob for blob in result.blobs if len(blob.ref.shape) == 1), None)
-    if blob is None:
+    """The mesh into its file, and what belongs to it (a material, a texture) beside it."""
+    files = [(output, blob) for output, blob in zip(result.outputs, result.blobs, strict=True)
+             if len(blob.ref.shape) == 1]  # fmt: skip
+    if not files:
         raise CanvasError("The server has made no mesh.", "Its log tells why.")
-    path.write_bytes(blob.data)
+    path.write_bytes(files[0][1].data)
+    for output, blob in files[1:]:
+        path.with_name(Path(str(output.info.get("filename", output.name))).name).write_bytes(blob.data)
     return path
 
 

@@ -52,7 +52,7 @@ def run(job: Texture, arrays: Arrays, painter: Painter, on_progress: OnProgress,
     )
     material, origin = materials.calm(material, free)
     raise_if(cancelled)
-    made = [Made(name, array, color) for name, array, color in _maps(material, job)]
+    made = [Made(name, np.ascontiguousarray(array), color) for name, array, color in _maps(material, job)]
     info["origin"] = list(origin)
     info["sources"] = {one.name: material.sources[one.name] for one in made}  # type: ignore[index]
     info["seam_ratios"] = {one.name: [round(ratio, 4) for ratio in torus.seam_ratio(one.array)] for one in made}

@@ -15,9 +15,9 @@ _SIDE = Path(__file__).parent
 
 
 class GimpHost:
-    """One profile with the plug-in in it. folder: under /tmp. server: whose runtime folder the plug-in finds."""
+    """One profile with the plug-in in it. folder: under /tmp. runtime: the folder where it finds the server."""
 
-    def __init__(self, folder: Path, server):
+    def __init__(self, folder: Path, runtime: Path):
         self.folder = folder
         self.plugin = folder / "profile" / "plug-ins" / "brushwire"
         pack.unpack(pack.pack("gimp", folder / "archive"), self.plugin.parent)
@@ -29,7 +29,7 @@ class GimpHost:
         self.more = {
             "GIMP3_DIRECTORY": str(folder / "profile"),
             "BRUSHWIRE_PLUGINS": str(folder / "files"),
-            "BRUSHWIRE_RUNTIME": str(server.settings.runtime),
+            "BRUSHWIRE_RUNTIME": str(runtime),
             "BRUSHWIRE_PLUGIN": str(self.plugin),
         }
         self._count = 0

@@ -307,3 +307,314 @@ def generates():
     ]
     fresh.delete()
     return {"whole": whole, "part": part, "alone": alone}
+
+
+# -- every procedure, on the real engine
+
+
+def composite(image, kind):
+    copy = image.duplicate()
+    layer = copy.merge_visible_layers(Gimp.MergeType.CLIP_TO_IMAGE)
+    data = bytes(get(layer, 0, 0, image.get_width(), image.get_height(), kind))
+    copy.delete()
+    return data
+
+
+def fills():
+    """Fill a feathered selection in each depth: what is outside of it, and what is inside."""
+    found = {}
+    for precision, kind, size in (
+        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
+        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
+        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
+    ):
+        image, layer = new(128, 96, precision, data=numbers(128 * 96, kind, size), pixel_format=kind)
+        image.select_ellipse(Gimp.ChannelOps.REPLACE, 40, 30, 40, 30)
+        Gimp.Selection.feather(image, 6)
+        mask = bytes(get(image.get_selection(), 0, 0, 128, 96, "Y u8"))
+        before = composite(image, kind)
+        _, made = succeeded("fill", image, [layer], prompt="a red wall", steps=2, seed=1)
+        after = composite(image, kind)
+        # The new layer at its place in the image; beyond it there is nothing.
+        _, x, y = made.get_offsets()
+        painted = bytes(get(made, -x, -y, 128, 96, kind))
+        at = range(0, 128 * 96 * size, size)
+        same = [before[i : i + size] == after[i : i + size] for i in at]
+        alpha = size * 3 // 4
+        empty = [not any(painted[i + alpha : i + size]) for i in at]
+        found[precision] = {
+            "outside": all(same[i] for i, chosen in enumerate(mask) if chosen == 0),
+            "transparent": all(empty[i] == (chosen == 0) for i, chosen in enumerate(mask)),
+            "untouched": bytes(get(layer, 0, 0, 128, 96, kind)) == before,
+            "changed": sum(not same[i] for i, chosen in enumerate(mask) if chosen == 255) / max(1, mask.count(255)),
+            "worst": worst(
+                *(
+                    b"".join(data[i : i + size] for i, chosen in zip(at, mask, strict=True) if chosen == 0)
+                    for data in (before, after)
+                ),
+                kind,
+            ),
+            "layers": len(image.get_layers()),
+        }
+        image.delete()
+    return found
+
+
+def extends():
+    """Extend a canvas at three sides."""
+    data = opaque(96, 64)
+    image, layer = new(96, 64, data=data, pixel_format="R'G'B'A u8")
+    _, made = succeeded("extend", image, [layer], left=32, top=16, right=8, prompt="a red wall", steps=2, seed=1,
+                        mask_grow=0, mask_feather=0)  # fmt: skip
+    now = composite(image, "R'G'B'A u8")
+    rows = [now[((16 + y) * 136 + 32) * 4 : ((16 + y) * 136 + 128) * 4] for y in range(64)]
+    found = {
+        "size": [image.get_width(), image.get_height()],
+        "old layer": layer.get_offsets()[1:],
+        "new layer": [made.get_width(), made.get_height(), *made.get_offsets()[1:]],
+        "kept": b"".join(rows) == data,
+        "opaque": now[3::4].count(255) == 136 * 80,
+    }
+    image.delete()
+    return found
+
+
+def others():
+    """A texture and an enlargement."""
+    image, layer = new(96, 64, data=opaque(96, 64), pixel_format="R'G'B'A u8")
+    fresh, group = succeeded("texture", None, prompt="a brick wall", steps=2, seed=1, width=128, height=128)
+    found = {"texture": [fresh.get_width(), [one.get_name() for one in group.get_children()], group.is_group()]}
+    fresh.delete()
+    _, group = succeeded("texture", image, [layer], from_image=1)
+    found["from image"] = [group.get_width(), len(image.get_layers())]
+    larger, _ = succeeded("upscale", image, [layer], scale=2.0)
+    found["upscale"] = [larger.get_width(), larger.get_height(), larger.get_id() != image.get_id()]
+    larger.delete()
+    image.delete()
+    return found
+
+
+def read(mesh):
+    """A control map, and a mesh."""
+    image, layer = new(96, 64, data=meadow(96, 64), pixel_format="R'G'B'A u8")
+    _, edges = succeeded("map", image, [layer], detector="canny")
+    size = [edges.get_width(), edges.get_height(), len(image.get_layers())]
+    status, error, *_ = call("mesh", image, [layer], file=Gio.File.new_for_path(mesh))
+    image.delete()
+    return {"map": size, "mesh": [status == Gimp.PDBStatusType.SUCCESS, error]}
+
+
+def again(path):
+    """Paint, save, load, and paint again with what stands on the layer."""
+    image, layer = new(64, 64)
+    succeeded("generate", image, [layer], prompt="a boat", steps=1, seed=7)
+    Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(path), None)
+    image.delete()
+    image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path))
+    kept = image.get_layers()[0]
+    _, same = succeeded("again", image, [kept], seed=7.0)
+    _, other = succeeded("again", image, [kept])
+    pixels = [digest(get(one, 0, 0, 64, 64, "R'G'B' u8")) for one in (kept, same, other)]
+    settings = json.loads(bytes(other.get_parasite("brushwire").get_data()))
+    image.delete()
+    return [pixels[0] == pixels[1], pixels[0] != pixels[2], settings["values"]["prompt"]]
+
+
+# -- what goes wrong meanwhile
+
+
+def killed(gate):
+    """A job whose plug-in is killed while it is painted."""
+    image, layer = new(64, 64, data=opaque(64, 64), pixel_format="R'G'B'A u8")
+    before = state_of(image)
+    status, *_ = call("transform", image, [layer], prompt=f"wait-for {gate}", steps=1)
+    same = state_of(image) == before
+    image.delete()
+    return [status != Gimp.PDBStatusType.SUCCESS, same]
+
+
+def image_closed(gate):
+    """The image goes while it is being painted; the result goes into another one, later and by another client."""
+    import pathlib
+
+    from brushwire_plugin.gimp import running, work
+    from brushwire_plugin.gimp.canvas import CanvasError
+    from brushwire_plugin.gimp.modes import MODES
+
+    image, _ = new(64, 64, data=opaque(64, 64), pixel_format="R'G'B'A u8")
+    errand = work.gather(MODES["transform"], image, {"prompt": f"wait-for {gate}", "steps": 1})
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 5:
+            image.delete()
+            pathlib.Path(gate).touch()
+
+    with running.Run(progress=False, on_tick=tick) as run:
+        task = run.connect().job(errand)
+        try:
+            run.deliver(errand, task)
+            told = ""
+        except CanvasError as error:
+            told = str(error)
+    other, _ = new(64, 64)
+    with running.Run(progress=False) as later:
+        later.connect().studio.claim(task.id)
+        while not later.studio.waiting:
+            later._wait()
+        [found] = later.studio.waiting
+        delivered = later.deliver(errand, found, other)
+        later.studio.client.ping()
+    size = [delivered.layer.get_width(), len(other.get_layers())]
+    other.delete()
+    return {"told": told, "job": task.id, "later": size}
+
+
+def layer_deleted(gate):
+    """The layer that was painted over goes; the result comes all the same, as a layer of its own."""
+    import pathlib
+
+    from brushwire_plugin.gimp import running, work
+    from brushwire_plugin.gimp.modes import MODES
+
+    image, layer = new(64, 64, data=opaque(64, 64), pixel_format="R'G'B'A u8")
+    errand = work.gather(MODES["transform"], image, {"prompt": f"wait-for {gate}", "steps": 1})
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 5:
+            image.remove_layer(layer)
+            pathlib.Path(gate).touch()
+
+    with running.Run(progress=False, on_tick=tick) as run:
+        task = run.connect().job(errand)
+        run.deliver(errand, task)
+    names = [one.get_name() for one in image.get_layers()]
+    image.delete()
+    return names
+
+
+def without_server():
+    """What is told where no server runs."""
+    image, layer = new(64, 64)
+    error = failed("transform", image, [layer])
+    image.delete()
+    return error
+
+
+# -- speed
+
+
+def speed(side, folder):
+    """Read and framed as a blob, against the PNG export of the same image: milliseconds, the better of three."""
+    import time
+
+    from brushwire_plugin.bridge_protocol.blobs import Blob
+    from brushwire_plugin.gimp import canvas
+
+    # A smooth picture with a little noise, as photographs have it.
+    smooth, grain = (int.from_bytes(data, "little") for data in (meadow(side, side), noise(side * side * 4)))
+    high, low = (int.from_bytes(bytes([byte, byte, byte, rest]) * (side * side), "little")
+                 for byte, rest in ((0xF0, 0xFF), (0x0F, 0)))  # fmt: skip
+    picture = (smooth & high | grain & low).to_bytes(side * side * 4, "little")
+    image, _ = new(side, side, data=picture, pixel_format="R'G'B'A u8")
+    file = Gio.File.new_for_path(folder + "/export.png")
+
+    def ours():
+        pixels = canvas.read(image, canvas.whole(image))
+        Blob.of(pixels.data, shape=pixels.shape, dtype=pixels.dtype, color="srgb")
+
+    def theirs():
+        Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, file, None)
+
+    times = {}
+    for name, function in (("ours", ours), ("png", theirs)) * 3:
+        began = time.perf_counter()
+        function()
+        times[name] = min(times.get(name, 1e9), (time.perf_counter() - began) * 1e3)
+    image.delete()
+    return times
+
+
+# -- with the window
+
+
+def until(condition, timeout=90):
+    """Let Gtk work until something is so."""
+    from gi.repository import GLib, Gtk
+
+    ended = []
+    GLib.timeout_add(int(timeout * 1000), lambda: ended.append(1))
+    GLib.timeout_add(20, lambda: not ended)  # keeps the loop turning
+    while not condition():
+        assert not ended, "it has not come"
+        Gtk.main_iteration()
+
+
+def checkpoint(folder, name):
+    """Tell the test that something is to be seen, and wait until it has looked."""
+    (Path(folder) / f"{name}.ready").touch()
+    until((Path(folder) / f"{name}.seen").exists)
+
+
+def studio(folder, words, size, steps):
+    """The studio on the real server: connected, painting, with its result in the image, and its history."""
+    from brushwire_plugin.gimp.modes import MODES
+    from brushwire_plugin.gimp.window import StudioWindow
+    from gi.repository import Gimp, GimpUi
+
+    GimpUi.init("brushwire")
+    image, _ = new(*size, data=meadow(*size), pixel_format="R'G'B'A u8")
+    Gimp.Display.new(image)
+    window = StudioWindow(image, start_server=False)
+    window.show_all()
+    window.move(820, 20)
+    window.present()
+    until(lambda: window.studio.state.connected)
+    until(lambda: window.studio.lists)
+    window.choose(MODES["generate"], {"prompt": words[0], "steps": steps, "seed": 7})
+    checkpoint(folder, "connected")
+    before = state_of(image)
+    task = window.paint()
+    until(lambda: task.preview is not None or task.ended)
+    painting = [task.stage, task.preview is not None]
+    checkpoint(folder, "painting")
+    until(lambda: task.ended, 240)
+    layers = [layer.get_name() for layer in image.get_layers()]
+    image.select_ellipse(Gimp.ChannelOps.REPLACE, size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2)
+    Gimp.Selection.feather(image, 8)
+    window.choose(MODES["fill"], {"prompt": words[1], "steps": steps, "seed": 3})
+    filled = window.paint()
+    until(lambda: filled.ended and len(window._thumbnails.get_children()) == 2, 240)
+    checkpoint(folder, "finished")
+    window.use_again(window.studio.history.entries[-1])
+    again = window.form_view.form.values
+    inserted = window.insert_entry(window.studio.history.entries[-1])
+    count = len(image.get_layers())
+    # A result whose image was closed meanwhile waits in the history, and goes into another image.
+    other, _ = new(*size)
+    window._fill_images(other)
+    late = window.paint()
+    other.delete()
+    until(lambda: late.ended, 240)
+    told, placed = window._message.get_text(), late.placed
+    window._fill_images(image)
+    entry = window.studio.history.get(late.id)
+    rescued = window.insert_entry(entry)
+    window.destroy()
+    return {"painting": painting, "before": before, "layers": layers, "stage": task.stage, "fill": filled.stage,
+            "again": again, "inserted": [inserted, count], "late": [late.stage, told, placed, rescued],
+            "problem": task.sentence}  # fmt: skip
+
+
+def meadow(width, height):
+    """A sky over a meadow, so that there is something to be seen."""
+    rows = []
+    for y in range(height):
+        t = y / height
+        sky = (int(110 + 90 * t), int(160 + 60 * t), 235)
+        color = sky if t < 0.55 else (int(60 + 60 * t), int(150 - 40 * t), 60)
+        rows.append(bytes((*color, 255)) * width)
+    return b"".join(rows)

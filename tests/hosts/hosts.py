@@ -11,19 +11,23 @@ Inside and outside share loopback, /tmp and /dev/shm: profiles, scripts and what
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 ENTER = Path(__file__).with_name("enter.sh")
 ROOT = Path(os.environ.get("BRUSHWIRE_HOSTS") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
             / "brushwire" / "hosts")  # fmt: skip
+#: Where tests leave the pictures that the documentation shows; a run that is not asked for them leaves them under out/.
+PICTURES = Path(os.environ.get("BRUSHWIRE_PICTURES") or Path(__file__).parents[2] / "out" / "hosts")
 #: What hosts must not inherit from the tests' own Python.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
 
@@ -43,8 +47,11 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """A host's environment with a home of its own under `folder` (which lies under /tmp)."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     home = folder / "home"
-    home.mkdir(parents=True, exist_ok=True)
-    return {**inherited, "HOME": str(home), "LC_ALL": "C.UTF-8", "NO_AT_BRIDGE": "1", **more}
+    temporary = folder / "tmp"
+    for path in (home, temporary):
+        path.mkdir(parents=True, exist_ok=True)
+    own = {"HOME": str(home), "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8", "NO_AT_BRIDGE": "1"}
+    return {**inherited, **own, **more}
 
 
 def run(*command: str | Path, env: Mapping[str, str], timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -144,6 +151,40 @@ def wait_until(condition: object, timeout: float, problem: str) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, problem
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def watched(folder: Path) -> Iterator[Callable[[], list[str]]]:
+    """Let the kernel (inotify) note every file that is created, written or moved below a folder meanwhile.
+
+    Gives a function that returns their paths, relative to the folder, after the block.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init1(os.O_NONBLOCK)
+    assert descriptor >= 0, "inotify is not there"
+    created, modified, moved = 0x100, 0x2, 0x80
+    watches = {}
+    for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        watch = libc.inotify_add_watch(descriptor, os.fsencode(path), created | modified | moved)
+        assert watch >= 0, f"{path} cannot be watched"
+        watches[watch] = path
+    seen: set[str] = set()
+
+    def drain() -> None:
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(descriptor, 1 << 16):
+                at = 0
+                while at < len(data):
+                    watch, _mask, _cookie, length = struct.unpack_from("iIII", data, at)
+                    name = data[at + 16 : at + 16 + length].rstrip(b"\0").decode()
+                    seen.add((watches[watch] / name).relative_to(folder).as_posix())
+                    at += 16 + length
+
+    try:
+        yield lambda: sorted(seen)
+        drain()
+    finally:
+        os.close(descriptor)
 
 
 def report_of(path: Path, process: subprocess.Popen[str], timeout: float) -> dict:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import time
 
 import numpy as np
 import pytest
 
+from bridge_protocol.client import BridgeClient
 from tests.hosts import hosts
 from tests.hosts.gimp_host import PROGRAM, GimpHost
 
@@ -18,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def gimp(shared_folder, small_server):
-    return GimpHost(shared_folder / "gimp", small_server)
+    return GimpHost(shared_folder / "gimp", small_server.settings.runtime)
 
 
 def test_a_ramp_as_a_selection_arrives_byte_equal(gimp):
@@ -79,3 +82,54 @@ def test_a_transform_is_one_new_layer_with_the_servers_pixels_in_every_depth(gim
         expected = given * np.float32(0.5) if dtype == np.float32 else np.iinfo(dtype).max - given
         assert np.array_equal(made, expected), precision
         assert found["settings"]["values"] == {"prompt": "a boat", "steps": 1, "seed": 7}
+
+
+def test_settings_stay_on_the_layer_through_a_save_and_a_load(gimp, shared_folder):
+    assert gimp.console("again", path=str(shared_folder / "again.xcf")) == [True, True, "a boat"]
+
+
+def test_a_killed_plug_in_frees_its_job_at_once_and_leaves_the_image_alone(gimp, small_server, shared_folder):
+    process, report = gimp.start_console("killed", gate=str(shared_folder / "never"))
+    try:
+        with BridgeClient("test", runtime=small_server.settings.runtime) as client:
+            hosts.wait_until(lambda: client.query("status")["running"], 60, "the job is not painted")
+            gimp.kill_plug_in()
+            began = time.monotonic()
+            hosts.wait_until(lambda: not client.query("status")["running"], 10, "the job goes on")
+            freed = time.monotonic() - began
+        assert hosts.report_of(report, process, 60)["value"] == [True, True]
+    finally:
+        hosts.kill(process)
+    print(f"freed after {freed:.2f} s")
+    assert freed < 2.0  # half a second to come back, and what a busy machine adds
+
+
+def test_a_result_whose_image_was_closed_stays_with_the_server_and_is_inserted_later(gimp, small_server, shared_folder):
+    found = gimp.console("image_closed", gate=str(shared_folder / "closed"))
+    assert "was closed while it was being painted" in found["told"]
+    assert found["later"] == [64, 2]
+    with BridgeClient("test", runtime=small_server.settings.runtime) as client:
+        assert not any(job["id"] == found["job"] for job in client.query("jobs"))
+
+
+def test_a_result_whose_layer_was_deleted_comes_as_a_layer_of_its_own(gimp, shared_folder):
+    assert len(gimp.console("layer_deleted", gate=str(shared_folder / "deleted"))) == 1
+
+
+def test_without_a_server_a_sentence_comes_and_no_crash(gimp, shared_folder, monkeypatch):
+    (shared_folder / "empty").mkdir(mode=0o700)
+    monkeypatch.setitem(gimp.more, "BRUSHWIRE_RUNTIME", str(shared_folder / "empty"))
+    assert "No server is running. Start one with `brushwire serve`." in gimp.console("without_server")
+
+
+#: What GIMP itself writes in each run, and what the test and the script write of it.
+_GIMPS_OWN = re.compile(r"(profile/(\w+rc|\w+\.xml|\.goutputstream-\w+)|home/\..*|gimp\.log|report-.*|arguments-.*)")
+
+
+def test_nothing_is_written_but_memory_while_pictures_go_there_and_back(gimp):
+    """The kernel tells of every file below the profile, the home, the temporary folder and the plug-in's own."""
+    gimp.console("ramp")  # a first run makes GIMP's folders
+    with hosts.watched(gimp.folder) as seen:
+        gimp.console("transforms")
+    print("seen:", seen())
+    assert [path for path in seen() if not _GIMPS_OWN.fullmatch(path)] == []

@@ -120,3 +120,4 @@ def test_a_job_without_its_required_field_is_not_made():
 
 def test_labels_read_as_words(form):
     assert form.field("denoising_strength").label == "Denoising strength"
+    assert form.field("loras").label == "LoRAs"

@@ -1,0 +1,100 @@
+"""Every procedure, and the studio under a virtual display, in real GIMP with the real engine and the starter model."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.hosts import hosts
+from tests.hosts.gimp_host import PROGRAM, GimpHost
+
+pytestmark = [
+    pytest.mark.skipif(bool(hosts.missing(PROGRAM)), reason=hosts.missing(PROGRAM)),
+    pytest.mark.timeout(900),
+]
+
+
+@pytest.fixture(scope="module")
+def screen(shared_folder):
+    with hosts.display(71, shared_folder / "screen", "1700x860") as screen:
+        yield screen
+
+
+@pytest.fixture(scope="module")
+def gimp(shared_folder, starter_server):
+    return GimpHost(shared_folder / "gimp", starter_server.settings.runtime)
+
+
+def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_folder):
+    pictures = hosts.PICTURES / "gimp"
+    process, report = gimp.start_window(
+        screen,
+        "studio",
+        folder=str(shared_folder),
+        words=["a red brick wall", "a blue sphere"],
+        size=[256, 192],
+        steps=8,
+    )  # fmt: skip
+    try:
+        for name in ("connected", "painting", "finished"):
+            ready = shared_folder / f"{name}.ready"
+            hosts.wait_until(lambda ready=ready: ready.exists() or report.exists(), 300, f"{name} has not come")
+            assert ready.exists(), hosts.report_of(report, process, 1)
+            screen.screenshot(pictures / f"{name}.png")
+            (shared_folder / f"{name}.seen").touch()
+        found = hosts.report_of(report, process, 300)
+    finally:
+        hosts.kill(process)
+    assert "error" not in found, found["error"]
+    found = found["value"]
+    assert found["painting"] == ["painting", True]
+    assert (found["stage"], found["fill"]) == ("finished", "finished")
+    assert found["layers"] == ["Generated: a red brick wall", "painted by hand"]
+    assert found["again"]["prompt"] == "a red brick wall"
+    assert found["inserted"] == [True, 4]
+    stage, told, placed, rescued = found["late"]
+    assert (stage, placed, rescued) == ("finished", False, True)
+    assert "was closed while it was being painted" in told
+    shown = np.asarray(Image.open(pictures / "finished.png").convert("RGB"))
+    assert shown.std() > 20
+
+
+def test_outside_of_the_selection_not_one_bit_changes_in_any_depth(gimp):
+    for precision, found in gimp.console("fills", timeout=240).items():
+        # GIMP blends floats in linear light and converts them for it: its own composite is good to 1e-6.
+        assert found["outside"] or ("FLOAT" in precision and found["worst"] < 1e-6), precision
+        assert found["transparent"], precision
+        assert found["untouched"], precision
+        assert found["changed"] > 0.9, precision
+        assert found["layers"] == 2
+
+
+def test_the_canvas_is_extended_and_what_was_there_stays_to_the_bit(gimp):
+    assert gimp.console("extends", timeout=240) == {
+        "size": [136, 80], "old layer": [32, 16], "new layer": [136, 80, 0, 0], "kept": True, "opaque": True,
+    }  # fmt: skip
+
+
+def test_materials_and_enlargements_become_layers_and_images(gimp):
+    found = gimp.console("others", timeout=240)
+    width, maps, is_group = found["texture"]
+    assert (width, is_group) == (128, True)
+    assert {"Albedo", "Normal", "Height", "Roughness", "Metallic", "Ambient occlusion"} <= set(maps)
+    assert found["from image"] == [96, 2]
+    assert found["upscale"] == [192, 128, True]
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("server.verbs.annotate"), reason="the server reads no control maps yet"
+)
+def test_control_maps_become_layers_and_pictures_become_meshes_or_a_sentence(gimp, shared_folder):
+    found = gimp.console("read", timeout=240, mesh=str(shared_folder / "mesh.glb"))
+    assert found["map"] == [96, 64, 2]
+    made, error = found["mesh"]
+    if made:
+        assert (shared_folder / "mesh.glb").read_bytes()[:4] == b"glTF"
+    else:  # without a model that reads depth there is no mesh, and that is said
+        assert error
