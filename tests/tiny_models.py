@@ -61,7 +61,7 @@ def sd(folder: Path, *, seed: int, latent_channels: int = 4, input_channels: int
         )
     )  # fmt: skip
     pipeline = StableDiffusionPipeline(
-        vae=_vae(latent_channels, 0.18215), text_encoder=CLIPTextModel(text_config(24)), tokenizer=tokenizer(),
+        vae=vae(latent_channels, 0.18215), text_encoder=CLIPTextModel(text_config(24)), tokenizer=tokenizer(),
         unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
@@ -78,7 +78,7 @@ def xl(folder: Path, *, seed: int) -> None:
         projection_class_embeddings_input_dim=6 * 8 + 16,
     )  # fmt: skip
     pipeline = StableDiffusionXLPipeline(
-        vae=_vae(4, 0.13025), unet=unet, scheduler=EulerDiscreteScheduler(**SD_BETAS, steps_offset=1),
+        vae=vae(4, 0.13025), unet=unet, scheduler=EulerDiscreteScheduler(**SD_BETAS, steps_offset=1),
         text_encoder=CLIPTextModel(text_config(24)), text_encoder_2=CLIPTextModelWithProjection(text_config(16)),
         tokenizer=tokenizer(), tokenizer_2=tokenizer(), add_watermarker=False,
     )  # fmt: skip
@@ -176,7 +176,7 @@ def original_vae_name(name: str) -> str:
     return name
 
 
-def _vae(latent_channels: int, scaling_factor: float) -> AutoencoderKL:
+def vae(latent_channels: int, scaling_factor: float) -> AutoencoderKL:
     return AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=latent_channels, scaling_factor=scaling_factor, sample_size=64,
         block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4,

@@ -15,6 +15,7 @@ from bridge_protocol.records import InvalidValue
 from server import provenance
 from server.engine.painting import ControlInput, IsCancelled, OnProgress, Painting, PaintRequest, RegionInput
 from server.verbs import Arrays, Made, Painter, Yield, color, hires, picture_of
+from server.verbs.reading import controls_read
 
 #: What the engine does not know yet: asking for it is refused, not passed over.
 TO_COME = ("image_prompts",)
@@ -22,6 +23,7 @@ TO_COME = ("image_prompts",)
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
     """Paint a Generate job. Raises InvalidValue, or an EngineError of the painter."""
+    job, arrays = controls_read(job, arrays, painter, on_progress, cancelled)
     request = request_of(job, arrays)
     small = painter.paint(request, on_progress, cancelled)
     painting = small if job.hires_scale == 1 else hires.enlarge(job, request, small, painter, on_progress, cancelled)

@@ -25,6 +25,7 @@ from server.engine.painting import IsCancelled, OnProgress, Progress
 from server.engine.sampling import raise_if
 from server.verbs import Arrays, Made, Painter, Yield, picture_of
 from server.verbs.generate import request_of
+from server.verbs.reading import controls_read
 
 #: What every denoiser can paint as a ring: its coarsest level has whole cells then.
 PERIOD = 64
@@ -125,6 +126,7 @@ def _painted(
     cancelled: IsCancelled, info: dict[str, Any],
 ) -> Float:  # fmt: skip
     """What the model paints: anew, or over the given picture."""
+    job, arrays = controls_read(job, arrays, painter, on_progress, cancelled)
     common = {field.name: getattr(job, field.name) for field in fields(PaintingFields)}
     size = {"width": job.width, "height": job.height} if base is None else {}
     request = request_of(Generate(**common, **size, seamless=job.seamless), arrays)
@@ -143,6 +145,7 @@ def _painted(
 def _maps(material: Material, job: Texture) -> list[tuple[str, NDArray[Any], Any]]:
     """The maps that were asked for, by their names, as they are told to clients, and their colour."""
     eight, sixteen = np.dtype(np.uint8), np.dtype(np.uint16)
+    material = _contiguous(material)
     ways = {
         "albedo": lambda: (from_float(material.albedo, eight), "srgb"),
         "normal": lambda: (relief.encoded(material.normal, job.normals), "data"),
@@ -152,3 +155,8 @@ def _maps(material: Material, job: Texture) -> list[tuple[str, NDArray[Any], Any
         "ambient_occlusion": lambda: (from_float(material.ambient_occlusion, eight), "data"),
     }
     return [(name, *ways[name]()) for name in dict.fromkeys(job.maps)]
+
+
+def _contiguous(material: Material) -> Material:
+    """With every map's rows in a row, as what travels must be; a model's pictures may lie otherwise."""
+    return replace(material, **{name: np.ascontiguousarray(getattr(material, name)) for name in materials.MAPS})

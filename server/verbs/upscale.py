@@ -16,6 +16,7 @@ from server.engine.painting import IsCancelled, OnProgress
 from server.engine.upscalers import UpscaleRequest
 from server.verbs import Arrays, Made, Painter, Yield, picture_of
 from server.verbs.generate import request_of
+from server.verbs.reading import controls_read
 
 #: The longest side that a result may have, as any array on the wire.
 LONGEST = 32768
@@ -36,6 +37,7 @@ def run(job: Upscale, arrays: Arrays, painter: Painter, on_progress: OnProgress,
     info: dict[str, Any] = {"upscaler": enlarged.upscaler, "model": "", "fallbacks": list(enlarged.fallbacks)}
     result = enlarged.image
     if job.denoising_strength > 0:
+        job, arrays = controls_read(job, arrays, painter, on_progress, cancelled)
         common = {field.name: getattr(job, field.name) for field in fields(PaintingFields)}
         request = request_of(Generate(**common, seamless=job.seamless), arrays)
         request = replace(

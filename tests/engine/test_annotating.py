@@ -98,8 +98,8 @@ def tiny_marigold(folder):
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         )  # fmt: skip
         cls(
-            unet, tiny_models._vae(4, 0.18215), scheduler, CLIPTextModel(tiny_models._text_config(24)),
-            tiny_models._tokenizer(), default_denoising_steps=1, default_processing_resolution=64, **options,
+            unet, tiny_models.vae(4, 0.18215), scheduler, CLIPTextModel(tiny_models.text_config(24)),
+            tiny_models.tokenizer(), default_denoising_steps=1, default_processing_resolution=64, **options,
         ).save_pretrained(folder / cls.__name__)  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 from bridge_protocol.blobs import Blob
 from bridge_protocol.jobs import Control, Generate, Lora, Region
 from bridge_protocol.records import InvalidValue
+from server.engine.detectors import Annotation
 from server.engine.painting import Painting
 from server.verbs import generate
 
@@ -170,3 +171,36 @@ def test_a_linear_picture_is_painted_in_srgb_and_what_is_not_painted_keeps_every
 
 
 _CURVE = ([0, 0.0331, 0.0732, 0.2140, 0.5225, 1], [0, 0.2, 0.3, 0.5, 0.75, 1])
+
+
+class ReadingPainter:
+    """Reads every picture as white, and keeps what it was asked to read and to paint."""
+
+    def annotate(self, request, on_progress=None, cancelled=None):
+        self.read = request
+        return Annotation(np.full((*request.image.shape[:2], 3), 255, np.uint8), "canny")
+
+    def paint(self, request, on_progress=None, cancelled=None):
+        self.painted = request
+        return Painting([np.zeros((8, 8, 3), np.uint8)], [1], 8, 8, "small")
+
+
+def controlled(kind, detector):
+    picture = np.zeros((8, 9, 3), np.uint8)
+    blob = Blob.of(picture, color="srgb")
+    painter = ReadingPainter()
+    job = Generate("p", controls=[Control(kind, blob, detector=detector)])
+    generate.run(job, {blob.ref.digest: picture}, painter, lambda progress: None, lambda: False)
+    return painter
+
+
+def test_a_detector_reads_the_control_image_from_the_picture():
+    painter = controlled("canny", "canny")
+    assert painter.read.detector == "canny"
+    assert (painter.painted.controls[0].array == 255).all()
+    assert not hasattr(controlled("canny", ""), "read")
+
+
+def test_a_detector_of_another_kind_is_refused():
+    with pytest.raises(InvalidValue, match=r"controls\[0\].detector is 'pose'"):
+        controlled("canny", "pose")

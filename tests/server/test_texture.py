@@ -45,7 +45,9 @@ class NoisePainter(Reader):
         if cancelled():
             raise Cancelled
         side = request.width or 64
-        image = (noise(side) * 255).astype(np.uint8) if request.image is None else request.image * 0.9
+        # As a model's own pictures lie in memory: one plane of colour after the other.
+        planes = np.ascontiguousarray((noise(side) * 255).astype(np.uint8).transpose(2, 0, 1))
+        image = planes.transpose(1, 2, 0) if request.image is None else request.image * 0.9
         return Painting([image], [request.seed], side, side, "noise", [], {"sampling": 0.1}, ["told"])
 
 
@@ -75,6 +77,7 @@ def test_words_become_a_material_whose_every_map_tiles():
         if name != "material":
             assert one.array.shape[:2] == (256, 256)
             assert max(torus.seam_ratio(one.array)) <= 1.15, name
+            assert one.array.flags.c_contiguous, name  # or it could not travel
             assert info["seam_ratios"][name] == [round(ratio, 4) for ratio in torus.seam_ratio(one.array)]
     assert made["albedo"].color == "srgb"
     assert made["normal"].color == "data"
