@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bridge_protocol.jobs import Control, Generate, Region
 from bridge_protocol.jobs import Painting as Painted
 from bridge_protocol.records import InvalidValue
 from server import provenance
+from server.engine.detectors import AnnotateRequest
 from server.engine.painting import (
     ControlInput,
     ImagePromptInput,
@@ -27,7 +29,7 @@ from server.verbs import Arrays, Made, Painter, Yield, color, hires, picture_of
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
     """Paint a Generate job. Raises InvalidValue, or an EngineError of the painter."""
-    request = request_of(job, arrays)
+    request = _detected(job, request_of(job, arrays), arrays, painter, cancelled)
     small = painter.paint(request, on_progress, cancelled)
     painting = small if job.hires_scale == 1 else hires.enlarge(job, request, small, painter, on_progress, cancelled)
     outputs = []
@@ -38,6 +40,20 @@ def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress
             pixels, space = _linear(arrays[_ref(job.image).digest], request, image), "linear"
         outputs.append(Made("image", np.ascontiguousarray(pixels), space, picture_info(painting, index)))
     return Yield(outputs, painting_info(job, painting))
+
+
+def _detected(
+    job: Generate, request: PaintRequest, arrays: Arrays, painter: Painter, cancelled: IsCancelled
+) -> PaintRequest:
+    """The request with the control images that detectors are to read from pictures first."""
+    controls = []
+    for index, (control, given) in enumerate(zip(job.controls, request.controls, strict=True)):
+        if control.detector:
+            picture = picture_of(f"controls[{index}].image", control.image, arrays)
+            read = painter.annotate(AnnotateRequest(picture, control.detector), None, cancelled)
+            given = replace(given, array=read.control, metric=False)
+        controls.append(given)
+    return replace(request, controls=tuple(controls))
 
 
 def drawn_seed() -> int:

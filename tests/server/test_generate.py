@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -175,3 +177,22 @@ def test_a_linear_picture_is_painted_in_srgb_and_what_is_not_painted_keeps_every
 
 
 _CURVE = ([0, 0.0331, 0.0732, 0.2140, 0.5225, 1], [0, 0.2, 0.3, 0.5, 0.75, 1])
+
+
+class Reads(Notes):
+    """A painter whose detectors turn a picture into its negative."""
+
+    def annotate(self, request, on_progress=None, cancelled=None):
+        self.read = request
+        return SimpleNamespace(control=255 - request.image[..., :3])
+
+
+def test_a_detector_reads_the_control_image_from_the_picture_first():
+    picture = np.full((64, 72, 3), 10, np.uint8)
+    blob, painter = Blob.of(picture, color="srgb"), Reads()
+    job = Generate(width=72, height=64, controls=[Control("canny", blob, detector="canny"), Control("depth", blob)])
+    generate.run(job, {blob.ref.digest: picture}, painter, None, None)
+    assert painter.read.detector == "canny"
+    (read, given) = painter.requests[0].controls
+    assert (read.array == 245).all()
+    assert (given.array == 10).all()
