@@ -88,9 +88,9 @@ def test_adapters_and_encoders_are_told_and_matched(own_painter):
     assert (told["sd-ip"].kind, told["encoder"].kind) == ("image_adapter", "image_encoder")
     assert told["sd-ip"].fits(told["sd"])
     assert not told["sd-ip"].fits(told["xl"])
+    request = PaintRequest(model=told["xl"].id, image_prompts=(ImagePromptInput(RED, model=told["sd-ip"].id),))
     with pytest.raises(IncompatibleModels, match="sd-ip"):
-        prompts = (ImagePromptInput(RED, model=told["sd-ip"].id),)
-        own_painter.paint(PaintRequest(model=told["xl"].id, image_prompts=prompts))
+        own_painter.paint(request)
 
 
 def test_what_is_missing_is_named(models, tmp_path):
