@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Catalog:
 
     def models(self) -> list[ModelInfo]:
         """All models: checkpoints first, the starter before all others, those that can only inpaint last, by name."""
-        order = {"checkpoint": 0, "controlnet": 1, "lora": 2, "vae": 3}
+        order = {"checkpoint": 0, "controlnet": 1, "lora": 2, "vae": 3, "image_adapter": 4, "image_encoder": 5}
         return sorted(
             self._models.values(),
             key=lambda m: (order[m.kind], not m.starter, "text-to-image" not in m.tasks, m.name.lower(), m.id),
@@ -110,6 +110,24 @@ class Catalog:
         raise UnknownModel(
             f"No ControlNet for {control!r} fits {checkpoint.name}.",
             f"Kinds that are there for it: {', '.join(fitting) or 'none'}. Put another one into a model folder.",
+        )
+
+    def image_adapter(self, checkpoint: ModelInfo) -> ModelInfo:
+        """The first image adapter that fits the checkpoint; `UnknownModel` if there is none."""
+        for info in self.models():
+            if info.kind == "image_adapter" and info.fits(checkpoint):
+                return info
+        remedy = "Put an IP-Adapter for its family (a .safetensors file) into a model folder."
+        raise UnknownModel(f"No image adapter fits {checkpoint.name}.", remedy)
+
+    def image_encoder(self, adapter: ModelInfo) -> ModelInfo:
+        """The first image encoder that sees for the adapter; `UnknownModel` if there is none."""
+        for info in self.models():
+            if info.kind == "image_encoder" and adapter.layout[1] in info.layout:
+                return info
+        raise UnknownModel(
+            f"There is no image encoder for {adapter.name}.",
+            "Put the image encoder that its authors name (a folder with config.json) into a model folder.",
         )
 
     def roots(self) -> list[Path]:
@@ -240,7 +258,7 @@ def _read(root: Path, path: Path, allowed: list[Path]) -> ModelInfo | None:
         is_pipeline = index.name == "model_index.json"
         if config.get("_class_name") in ESTIMATORS:
             return None  # it reads pictures: `detectors` lists it
-        describe = describe_pipeline if is_pipeline else DESCRIBED.get(str(config.get("_class_name")))
+        describe = describe_pipeline if is_pipeline else DESCRIBED.get(_class_of(config))
         if describe is None or _is_part(path, config):
             return None
         _check_links(path, allowed)
@@ -252,9 +270,17 @@ def _read(root: Path, path: Path, allowed: list[Path]) -> ModelInfo | None:
     return ModelInfo(**vars(replace(description, size_bytes=size)), id=digest, name=name, path=path)
 
 
+def _class_of(config: Mapping[str, Any]) -> str:
+    """The class that a folder's config.json names, as diffusers or as transformers writes it."""
+    architectures = config.get("architectures")
+    named = config.get("_class_name") or (architectures[0] if isinstance(architectures, list) and architectures else "")
+    return str(named)
+
+
 def _is_part(path: Path, config: dict[str, Any]) -> bool:
     """Whether the folder is a pipeline's own part; ControlNets may lie within a pipeline's folder without being one."""
-    return config.get("_class_name") == "AutoencoderKL" and (path.parent / "model_index.json").is_file()
+    own = ("AutoencoderKL", "CLIPVisionModelWithProjection")
+    return _class_of(config) in own and (path.parent / "model_index.json").is_file()
 
 
 def _escapes(path: Path) -> RefusedModel:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from server.engine import conditioning, families, flow, previews
+from server.engine import conditioning, families, flow, image_prompts, previews
 from server.engine.compositing import latent_cover
 from server.engine.loader import Checkpoint
 from server.engine.painting import Progress
@@ -20,11 +20,16 @@ from server.engine.work import Work
 
 
 def sample(
-    work: Work, pipeline: Any, checkpoint: Checkpoint, nets: Sequence[Any], colors: previews.LatentColors | None
+    work: Work,
+    pipeline: Any,
+    checkpoint: Checkpoint,
+    nets: Sequence[Any],
+    colors: previews.LatentColors | None,
+    image_encoder: Any = None,
 ) -> Tensor:
     """The finished latents of a plan, (b, c, h / 8, w / 8).
 
-    nets: the pipeline's ControlNets. colors: for previews, if there are to be any.
+    nets: the pipeline's ControlNets. colors: for previews, if there are to be any. image_encoder: for image prompts.
     """
     plan, request = work.plan, work.plan.request
     scheduler, family = pipeline.scheduler, checkpoint.family
@@ -52,6 +57,12 @@ def sample(
 
     with work.phase("encoding"), ExitStack() as stack:
         words = conditioning.encode(work, pipeline, checkpoint)
+        guidance_scale = _guidance_scale(plan, checkpoint)
+        if request.image_prompts:
+            seen = [prompt.image for prompt in request.image_prompts]
+            words.arguments["ip_adapter_image_embeds"] = image_prompts.embeddings(
+                pipeline, image_encoder, seen, len(plan.seeds), guidance_scale > 1
+            )
         stack.enter_context(before_each_call([denoiser, *nets], before_call))
         if words.steps is not None:
             stack.enter_context(changing_words([denoiser, *nets], words.steps, lambda: done))
@@ -60,7 +71,7 @@ def sample(
             stack.enter_context(composing(denoiser, plan, words.regions, pack))
         latents = pipeline(
             **words.arguments,
-            **{family.guidance: _guidance_scale(plan, checkpoint)},
+            **{family.guidance: guidance_scale},
             num_inference_steps=plan.steps,
             generator=_generators(plan.seeds),
             output_type="latent",

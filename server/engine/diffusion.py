@@ -14,7 +14,18 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from server.engine import denoising, memory, previews, registry, samplers, seamless, several_nets, wildcards, windows
+from server.engine import (
+    denoising,
+    image_prompts,
+    memory,
+    previews,
+    registry,
+    samplers,
+    seamless,
+    several_nets,
+    wildcards,
+    windows,
+)
 from server.engine.annotating import Annotator
 from server.engine.catalog import Catalog
 from server.engine.compositing import LATENT, Float
@@ -144,6 +155,7 @@ class Painter:
             resident = rung != "offloaded"
             checkpoint = self.loader.checkpoint(models.checkpoint, resident)
             nets = [self.loader.controlnet(info, resident).net for info in models.controlnets]
+            encoder = models.image_encoder and self.loader.image_encoder(models.image_encoder, resident=True).encoder
             vae = checkpoint.parts["vae"]
             if models.vae is not None:
                 vae = self.loader.autoencoder(models.vae, checkpoint, resident).vae
@@ -160,6 +172,8 @@ class Painter:
             net = stack.enter_context(several_nets.joined(checkpoint.info.family, nets, work.plan, denoiser, vae))
             pipeline = self._pipeline(work.plan, checkpoint, net if nets else None, vae)
             stack.enter_context(_adapters(pipeline, work))
+            prompts = work.plan.request.image_prompts
+            stack.enter_context(image_prompts.adapted(pipeline, models, [prompt.weight for prompt in prompts]))
             whole = [] if tiling else [denoiser, *nets]  # a window's edges are not the picture's
             stack.enter_context(seamless.wrapping([*whole, vae], *work.wraps))
             stack.enter_context(windows.windowed(denoiser, nets, tiling))
@@ -169,7 +183,7 @@ class Painter:
                 stack.enter_context(memory.offloaded(_in_order_of_use(checkpoint, vae), nets, self.device))
             if work.latents is None:
                 colors = self._preview_colors(checkpoint) if work.plan.request.preview_every else None
-                work.latents = denoising.sample(work, pipeline, checkpoint, nets, colors)
+                work.latents = denoising.sample(work, pipeline, checkpoint, nets, colors, encoder)
             raise_if(work.cancelled)
             with work.phase("decoding"):
                 return decode(pipeline, work.latents, wraps=work.wraps if rung != "plain" else (False, False))

@@ -20,7 +20,7 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
 from server.engine import families, registry
@@ -29,6 +29,7 @@ from server.engine.errors import EngineError, UnreadableModel
 from server.engine.headers import read_header
 from server.engine.memory import device_budget, is_out_of_memory, release_cached
 from server.engine.probe import check_weights, variant
+from server.engine.speed import Speed
 
 #: Configurations for single files: one folder for each family, and CLIP's vocabulary.
 CONFIGS = Path(__file__).parent / "configs"
@@ -114,20 +115,36 @@ class Autoencoder:
         return [self.vae]
 
 
+@dataclass(eq=False)
+class ImageEncoder:
+    """A loaded CLIP that looks at pictures."""
+
+    info: ModelInfo
+    encoder: CLIPVisionModelWithProjection
+
+    def modules(self) -> list[torch.nn.Module]:
+        """The parts that hold weights."""
+        return [self.encoder]
+
+
 class Loader:
     """Models on one device.
 
     device: where they go. budget: bytes of weights that may stay loaded; None for what the device can spare.
-    configs: the folder of configurations for single files.
+    configs: the folder of configurations for single files. speed: how checkpoints are prepared; None is what the
+    environment asks for.
     """
 
-    def __init__(self, device: torch.device, budget: int | None = None, configs: Path = CONFIGS) -> None:
+    def __init__(
+        self, device: torch.device, budget: int | None = None, configs: Path = CONFIGS, speed: Speed | None = None
+    ) -> None:
         _silence_libraries()
+        self.speed = Speed.from_environment() if speed is None else speed
         self.device = device
         self.dtype = weight_dtype(device)
         self.budget = device_budget(device) if budget is None else budget
         self.configs = configs
-        self._loaded: OrderedDict[str, Checkpoint | ControlNet | Autoencoder] = OrderedDict()
+        self._loaded: OrderedDict[str, Checkpoint | ControlNet | Autoencoder | ImageEncoder] = OrderedDict()
 
     def checkpoint(self, info: ModelInfo, resident: bool = True) -> Checkpoint:
         """The checkpoint, loaded if it is not warm; on the device if it is to be resident, else in main memory."""
@@ -140,6 +157,10 @@ class Loader:
     def autoencoder(self, info: ModelInfo, checkpoint: Checkpoint, resident: bool = True) -> Autoencoder:
         """The autoencoder; a single file's is configured as the checkpoint's own, whose latents it shares."""
         return self._get(info, lambda found: self._load_autoencoder(found, checkpoint), resident)
+
+    def image_encoder(self, info: ModelInfo, resident: bool = True) -> ImageEncoder:
+        """The image encoder, loaded if it is not warm."""
+        return self._get(info, self._load_image_encoder, resident)
 
     def loaded(self) -> list[str]:
         """Ids of the warm models, the least recently used one first."""
@@ -203,6 +224,7 @@ class Loader:
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
                 part.eval().requires_grad_(False)
+        self.speed.apply(parts[family.denoiser], [parts["vae"]] if family.denoiser == "unet" else [])
         options = {**family.absent}
         if "force_zeros_for_empty_prompt" in pipeline.config:
             options["force_zeros_for_empty_prompt"] = pipeline.config["force_zeros_for_empty_prompt"]
@@ -258,6 +280,13 @@ class Loader:
                     str(info.path), config=config, subfolder="vae", local_files_only=True, dtype=self.dtype
                 )
         return Autoencoder(info, vae.eval().requires_grad_(False))
+
+    def _load_image_encoder(self, info: ModelInfo) -> ImageEncoder:
+        check_weights(info.path)
+        encoder = CLIPVisionModelWithProjection.from_pretrained(
+            info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True, variant=variant(info.path)
+        )
+        return ImageEncoder(info, encoder.eval().requires_grad_(False))
 
     def _load_controlnet(self, info: ModelInfo) -> ControlNet:
         if info.path.is_dir():

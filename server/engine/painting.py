@@ -79,6 +79,19 @@ class RegionInput:
 
 
 @dataclass(frozen=True, eq=False)
+class ImagePromptInput:
+    """A picture that says what to paint, as words do (an IP-Adapter).
+
+    image: (h, w, 3|4) uint8, uint16, float16 or float32. weight: how strongly, 0 to 2. model: id of the adapter; None
+    takes the catalog's first one that fits the checkpoint.
+    """
+
+    image: Pixels
+    weight: float = 0.6
+    model: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class PaintRequest:
     """One painting.
 
@@ -104,7 +117,7 @@ class PaintRequest:
     variation_strength: how far the starting noise is turned towards that of variation_seed (None draws one), by
         spherical interpolation. Where it is not 0, the pictures of a batch share the seed and the variation seeds
         count up.
-    regions: parts with words of their own.
+    regions: parts with words of their own. image_prompts: pictures that say what to paint.
     preview_every: a preview after every n steps, 0 for none. preview_size: longest side of a preview in pixels.
     """
 
@@ -137,6 +150,7 @@ class PaintRequest:
     variation_seed: int | None = None
     variation_strength: float = 0.0
     regions: tuple[RegionInput, ...] = ()
+    image_prompts: tuple[ImagePromptInput, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +242,9 @@ def check(request: PaintRequest) -> None:
         _check_range("variation_seed", request.variation_seed, 0, 2**63 - 1 - request.batch)
     for number, control in enumerate(request.controls):
         _check_control(f"controls[{number}]", control)
+    for number, prompt in enumerate(request.image_prompts):
+        _check_pixels(f"image_prompts[{number}].image", prompt.image, (3,), (3, 4))
+        _check_range(f"image_prompts[{number}].weight", prompt.weight, 0, 2)
     for number, region in enumerate(request.regions):
         _check_pixels(f"regions[{number}].mask", region.mask, (2,), None)
         _check_range(f"regions[{number}].weight", region.weight, 0, 4)

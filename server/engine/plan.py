@@ -27,11 +27,13 @@ class Models:
     controlnets: tuple[ModelInfo, ...]
     loras: tuple[tuple[ModelInfo, float], ...]
     vae: ModelInfo | None = None
+    image_adapters: tuple[ModelInfo, ...] = ()
+    image_encoder: ModelInfo | None = None
 
     def ids(self) -> tuple[str, ...]:
         """Ids of those that the loader keeps."""
-        vae = () if self.vae is None else (self.vae.id,)
-        return (self.checkpoint.id, *(net.id for net in self.controlnets), *vae)
+        others = (info.id for info in (self.vae, self.image_encoder) if info is not None)
+        return (self.checkpoint.id, *(net.id for net in self.controlnets), *others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +97,22 @@ def choose(catalog: Catalog, request: PaintRequest) -> Models:
     )
     loras = tuple((catalog.get(model, "lora"), weight) for model, weight in request.loras)
     vae = catalog.get(request.vae, "vae") if request.vae else None
-    for other in (*nets, *(info for info, _ in loras), *([vae] if vae else [])):
+    adapters = tuple(
+        catalog.get(prompt.model, "image_adapter") if prompt.model else catalog.image_adapter(checkpoint)
+        for prompt in request.image_prompts
+    )
+    encoders = [catalog.image_encoder(adapter) for adapter in adapters]
+    if len({encoder.id for encoder in encoders}) > 1:
+        raise IncompatibleModels(
+            "The image prompts' adapters look through different image encoders.", "Take adapters of one kind."
+        )
+    for other in (*nets, *(info for info, _ in loras), *([vae] if vae else []), *adapters):
         if not other.fits(checkpoint):
             raise IncompatibleModels(
                 f"{other.name} ({other.kind}, {other.family}) does not fit {checkpoint.name} ({checkpoint.family}).",
                 f"Take a {other.kind} that was made for {checkpoint.name}'s family, or another checkpoint.",
             )
-    return Models(checkpoint, nets, loras, vae)
+    return Models(checkpoint, nets, loras, vae, adapters, encoders[0] if encoders else None)
 
 
 def plan(request: PaintRequest, models: Models, wildcards: Mapping[str, Sequence[str]]) -> Plan:

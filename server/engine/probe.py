@@ -13,7 +13,7 @@ from server.engine.errors import RefusedModel
 from server.engine.families import Family
 from server.engine.headers import Header, read_header
 
-Kind = Literal["checkpoint", "controlnet", "lora", "vae"]
+Kind = Literal["checkpoint", "controlnet", "lora", "vae", "image_adapter", "image_encoder"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
 CONTROLS: tuple[str, ...] = get_args(Control)
@@ -51,6 +51,8 @@ class Description:
 
     def fits(self, checkpoint: Description) -> bool:
         """Whether this ControlNet, LoRA or autoencoder can be used with the checkpoint, as far as headers tell."""
+        if self.kind == "image_adapter":
+            return self.family == checkpoint.family and self.layout[:1] == checkpoint.layout[1:2]
         if self.kind == "vae":  # SD's and SDXL's have one architecture, and no header tells them apart
             return self.layout[:1] == checkpoint.layout[:1]
         return self.family == checkpoint.family and (not self.layout or self.layout == checkpoint.layout)
@@ -127,9 +129,16 @@ def describe_vae(folder: Path, config: Mapping[str, Any]) -> Description:
     return Description("vae", _vae_family(folder.name), check_weights(folder), layout=(channels,))
 
 
+def describe_image_encoder(folder: Path, config: Mapping[str, Any]) -> Description:
+    """The folder of a CLIP that looks at pictures, for image adapters: its layout is what it makes of one, by kind."""
+    layout = (int(config["projection_dim"]), int(config["hidden_size"]))
+    return Description("image_encoder", "sd15", check_weights(folder), layout=layout)
+
+
 #: What reads a folder that holds one network, by the class that its config.json names.
 DESCRIBED: dict[str, Callable[[Path, Mapping[str, Any]], Description]] = {
     "ControlNetModel": describe_controlnet,
+    "CLIPVisionModelWithProjection": describe_image_encoder,
     "AutoencoderKL": describe_vae,
     "SD3ControlNetModel": describe_transformer_controlnet,
     "FluxControlNetModel": describe_transformer_controlnet,
@@ -143,6 +152,12 @@ def describe_single_file(path: Path, header: Header) -> Description:
     shapes = header.shapes
     if any(key.endswith(_LORA_SUFFIXES) for key in shapes):
         return Description("lora", _lora_family(path, header), header.size)
+    looks_by = shapes.get("ip_adapter.1.to_k_ip.weight", ())
+    if len(looks_by) == 2:
+        # What it takes from the encoder: the projected picture, or (the finer kinds) each patch.
+        taken = shapes.get("image_proj.proj.weight") or shapes.get("image_proj.proj_in.weight") or (0, 0)
+        family_by_width: Family = "sdxl" if looks_by[1] == 2048 or "xl" in path.stem.lower() else "sd15"
+        return Description("image_adapter", family_by_width, header.size, layout=(looks_by[1], taken[1]))
     if any(key.startswith(("control_model.", "controlnet_cond_embedding.")) for key in shapes):
         width = _width(shapes, "control_model.input_blocks.4.1.", "down_blocks.1.attentions.0.")
         family: Family = "sdxl" if width == 2048 else "sd15"

@@ -13,12 +13,17 @@ from bridge_protocol.jobs import Control, Generate, Region
 from bridge_protocol.jobs import Painting as Painted
 from bridge_protocol.records import InvalidValue
 from server import provenance
-from server.engine.painting import ControlInput, IsCancelled, OnProgress, Painting, PaintRequest, RegionInput
+from server.engine.painting import (
+    ControlInput,
+    ImagePromptInput,
+    IsCancelled,
+    OnProgress,
+    Painting,
+    PaintRequest,
+    RegionInput,
+)
 from server.verbs import Arrays, Made, Painter, Yield, color, hires, picture_of
 from server.verbs.reading import controls_read
-
-#: What the engine does not know yet: asking for it is refused, not passed over.
-TO_COME = ("image_prompts",)
 
 
 def run(job: Generate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
@@ -72,9 +77,6 @@ def painting_info(job: Painted, painting: Painting) -> dict[str, Any]:
 def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
     """The job in the engine's terms. Raises InvalidValue."""
     hires.check(job)
-    for name in TO_COME:
-        if getattr(job, name) != getattr(Generate(), name):
-            raise InvalidValue(name, getattr(job, name), "left out", "This server does not know it yet.")
     image = None if job.image is None else picture_of("image", job.image, arrays)
     mask = None if job.mask is None else _mask(arrays[_ref(job.mask).digest], image)
     for name, asked in (("width", job.width), ("height", job.height)):
@@ -112,6 +114,12 @@ def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
         regions=tuple(
             RegionInput(region.prompt, _region_mask(index, region, arrays), region.weight)
             for index, region in enumerate(job.regions)
+        ),
+        image_prompts=tuple(
+            ImagePromptInput(
+                picture_of(f"image_prompts[{index}].image", prompt.image, arrays), prompt.weight, prompt.model or None
+            )
+            for index, prompt in enumerate(job.image_prompts)
         ),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bridge_protocol.blobs import Blob
-from bridge_protocol.jobs import Control, Generate, Lora, Region
+from bridge_protocol.jobs import Control, Generate, ImagePrompt, Lora, Region
 from bridge_protocol.records import InvalidValue
 from server.engine.detectors import Annotation
 from server.engine.painting import Painting
@@ -28,11 +28,14 @@ def test_every_field_reaches_the_engine():
             seed=4, steps=5, guidance_scale=6.0, sampler="Heun", denoising_strength=0.5, batch=2, seamless="x",
             loras=[Lora("l", 0.5)], model="m", preview_every=7, preview_size=64, vae="v", clip_skip=1,
             variation_seed=8, variation_strength=0.25, regions=[Region("r", mask, 2.0)],
+            image_prompts=[ImagePrompt(image, 0.3, "a")],
         ),
         IMAGE,
         np.zeros((64, 72), np.uint8),
     )  # fmt: skip
-    got = {name: value for name, value in vars(made).items() if name not in ("image", "mask", "regions")}
+    got = {
+        name: value for name, value in vars(made).items() if name not in ("image", "mask", "regions", "image_prompts")
+    }
     assert got == {
         "prompt": "p", "negative_prompt": "n", "mask_grow": 1, "mask_feather": 2, "mask_padding": 3, "controls": (),
         "width": None, "height": None, "seed": 4, "steps": 5, "guidance_scale": 6.0, "sampler": "Heun",
@@ -40,6 +43,8 @@ def test_every_field_reaches_the_engine():
         "model": "m", "preview_every": 7, "preview_size": 64, "vae": "v", "clip_skip": 1, "variation_seed": 8,
         "variation_strength": 0.25, "tile": None, "tile_overlap": None,
     }  # fmt: skip
+    (prompt,) = made.image_prompts
+    assert (prompt.image.shape, prompt.weight, prompt.model) == ((64, 72, 4), 0.3, "a")
     (region,) = made.regions
     assert (region.prompt, region.mask.shape, region.weight) == ("r", (64, 72), 2.0)
     assert made.image is not None
@@ -51,7 +56,7 @@ def test_a_new_field_of_the_job_cannot_be_forgotten():
         "prompt", "negative_prompt", "image", "mask", "mask_grow", "mask_feather", "mask_padding", "controls", "width",
         "height", "seed", "steps", "guidance_scale", "sampler", "denoising_strength", "batch", "seamless", "loras",
         "model", "preview_every", "preview_size", "vae", "clip_skip", "variation_seed", "variation_strength",
-        "regions", "hires_scale", "hires_strength", "hires_upscaler", *generate.TO_COME,
+        "regions", "hires_scale", "hires_strength", "hires_upscaler", "image_prompts",
     }  # fmt: skip
     assert set(Generate.__dataclass_fields__) == known, "hand the field to the engine, then name it here"
 

@@ -1,0 +1,55 @@
+"""Switches that make painting faster on some machines, each off unless it was measured to help where it is the default.
+
+They are read from the environment variable BRUSHWIRE_SPEED, a list such as ``channels-last,compile,attention=flash``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from server.engine.errors import InvalidRequest
+
+_VARIABLE = "BRUSHWIRE_SPEED"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """channels_last: convolutions keep the channels innermost; for tensor cores. compiled: the repeated blocks of the
+    denoiser are compiled at their first call, which takes a compiler and some seconds for each new size of picture.
+    attention: one of diffusers' attention backends, such as flash, xformers or sage; None is torch's own.
+    """
+
+    channels_last: bool = False
+    compiled: bool = False
+    attention: str | None = None
+
+    @classmethod
+    def from_environment(cls) -> Speed:
+        """What BRUSHWIRE_SPEED asks for. Raises InvalidRequest for a word that is no switch."""
+        words = [word.strip() for word in os.environ.get(_VARIABLE, "").split(",") if word.strip()]
+        attention = None
+        for word in words:
+            name, _, value = word.partition("=")
+            if name == "attention" and value:
+                attention = value
+            elif word not in ("channels-last", "compile"):
+                raise InvalidRequest(
+                    f"{_VARIABLE} holds {word!r}, which is no switch.",
+                    "Take some of: channels-last, compile, attention=NAME.",
+                )
+        return cls("channels-last" in words, "compile" in words, attention)
+
+    def apply(self, denoiser: nn.Module, others: Iterable[nn.Module]) -> None:
+        """Bring a checkpoint's parts that were just loaded into the form that is asked for."""
+        if self.channels_last:
+            for module in (denoiser, *others):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        if self.attention is not None:
+            denoiser.set_attention_backend(self.attention)
+        if self.compiled:
+            denoiser.compile_repeated_blocks(dynamic=True)
