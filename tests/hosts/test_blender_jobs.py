@@ -233,6 +233,7 @@ def events(blender, small_server):
                 seen = {"connected": event("connected"), "painted": event("painted"), "stalled": event("stalled")}
                 screen.screenshot(out / "panel.png")
                 keep(out / "panel.png", "blender-panel.png")
+                assert "Error" not in (out / "blender.log").read_text("utf-8", "replace")
                 screen.xdotool("mousemove", 500, 400)
                 seen["pressed"] = time.time()
                 screen.xdotool("key", "Escape")
