@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -156,6 +158,29 @@ def test_a_file_is_painted_from_the_command_line(blender, report):
     assert "Finished" in blender(file, "--python-expr", script)
     wrong = script.replace("'Cube'", "'Nothing'")
     assert "There is no object Nothing" in blender(file, "--python-expr", wrong, expect=1)
+
+
+def test_the_command_line_works_on_a_file_and_says_what_is_wrong(blender, report, small_server):
+    wrapper = blender.folder / "blender.sh"
+    wrapper.write_text(f'#!/bin/sh\nexec "{hosts.ENTER}" blender "$@"\n')
+    wrapper.chmod(0o755)
+    out = report["out"] / "again.blend"
+
+    def brushwire(*arguments):
+        command = [sys.executable, "-m", "server.cli", "blender", *map(str, arguments), "--blender", str(wrapper)]
+        env = {**os.environ, **blender.env, "PYTHONPATH": str(HERE.parent.parent)}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+    done = brushwire(
+        "paint_mesh", report["out"] / "painted.blend", "--object", "Cube", "--prompt", "moss", "--seed", 3,
+        "--set", "rig_size=[64, 64]", "--set", "rig_count=2", "--set", "follow_depth=0", "--set", "steps=2",
+        "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert out.exists()
+    wrong = brushwire("paint_mesh", report["out"] / "painted.blend", "--set", "colour=red")
+    assert wrong.returncode == 1
+    assert "colour is no field of this" in wrong.stderr + wrong.stdout
 
 
 @pytest.fixture(scope="module")
