@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge_protocol.client import BridgeClient, BridgeError
+from bridge_protocol.client import BridgeClient
+from server.commands import err
 
 #: Ends Blender with this where the extension is not installed in it.
 _NO_EXTENSION = 3
@@ -49,7 +50,7 @@ def blender(
     """Paint, texture, capture or build cameras in a Blender file, and save it."""
     command = shutil.which(program)
     if command is None:
-        raise BridgeError("no_blender", f"There is no command {program}.", "Name Blender's with --blender.")
+        raise typer.BadParameter(f"There is no command {program}; name Blender's.", param_hint="--blender")
     fields: dict[str, Any] = {"action": action, "object": object_name, **_values(values or [])}
     if prompt is not None:
         fields["prompt"] = prompt
@@ -64,8 +65,8 @@ def blender(
             [command, "-b", str(file.absolute()), "--python-exit-code", "1", "--python-expr", script], check=False
         )
     if ran.returncode == _NO_EXTENSION:
-        remedy = "Install it: brushwire plugins install blender"
-        raise BridgeError("no_extension", "This Blender has no Brushwire extension.", remedy)
+        err.print("This Blender has no Brushwire extension. Install it: brushwire plugins install blender", style="red")
+        raise typer.Exit(1)
     raise typer.Exit(ran.returncode)
 
 

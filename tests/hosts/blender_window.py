@@ -91,6 +91,8 @@ def script():
     paint(f"wait-for {OUT / 'go'}")
     while newest().stage != "painting":
         yield
+    newest().title = "Rusty iron"
+    link.redraw()
     for _ in range(20):  # the panel shows it
         yield
     say("stalled")

@@ -22,12 +22,12 @@ from tests.hosts import hosts
 HERE = Path(__file__).parent
 
 
-def keep(path, name):
+def keep(path, name, box=None):
     """Where the documentation's pictures are wanted (BRUSHWIRE_PICTURES names the folder), keep this one."""
     folder = os.environ.get("BRUSHWIRE_PICTURES")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        Image.open(path).convert("RGB").save(Path(folder) / name, optimize=True)
+        Image.open(path).convert("RGB").crop(box).save(Path(folder) / name, optimize=True)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def events(blender, small_server):
             try:
                 seen = {"connected": event("connected"), "painted": event("painted"), "stalled": event("stalled")}
                 screen.screenshot(out / "panel.png")
-                keep(out / "panel.png", "blender-panel.png")
+                keep(out / "panel.png", "blender-panel.png", (774, 82, 1056, 900))
                 assert "Error" not in (out / "blender.log").read_text("utf-8", "replace")
                 screen.xdotool("mousemove", 500, 400)
                 seen["pressed"] = time.time()
