@@ -160,9 +160,9 @@ class View:
 class Views(Painting):
     """Paint a mesh from a rig of cameras, and bake what was painted into its texture."""
 
-    vertices: Array = param(doc="(n, 3) float32, in the scene's axes and units.")
-    triangles: Array = param(doc="(m, 3) uint32, indices of vertices.")
-    uvs: Array = param(doc="(3·m, 2) float32, for each corner of each triangle, u right, v up.")
+    vertices: Array = param(doc="(n, 3) float32, in the scene's axes and units; flat (3·n,) where n is above 32768.")
+    triangles: Array = param(doc="(m, 3) uint32, indices of vertices, or flat (3·m,).")
+    uvs: Array = param(doc="(3·m, 2) float32, for each corner of each triangle, u right, v up; or flat (6·m,).")
     views: list[View] = param(doc="The cameras, in the order of painting.", max_length=64)
     mode: Literal["sequential", "grid", "refine", "bake"] = param(
         "sequential",

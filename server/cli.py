@@ -23,7 +23,7 @@ from bridge_protocol import machine as bridge_machine
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
 from bridge_protocol.client_session import Event, Finished
 from bridge_protocol.records import InvalidValue
-from server import commands, machine, material_folder, mesh_command, pictures
+from server import blender_command, commands, machine, material_folder, mesh_command, pictures
 from server.commands import Out, err, out
 from server.guard import ExposedWithoutTls
 from server.settings import GIB, PORT, Settings
@@ -244,6 +244,9 @@ def demo(
     from server import demo as show
 
     raise typer.Exit(show.run(err, out, _models(models)))
+
+
+app.command("blender")(blender_command.blender)
 
 
 @plugins_app.command("install")

@@ -248,9 +248,11 @@ def views(
                 view["image"] = Blob.of(picture, color="srgb")
             each.append(view)
         hosted: dict[str, Any] = {
-            "vertices": Blob.of(surface.vertices), "triangles": Blob.of(surface.triangles), "uvs": Blob.of(surface.uvs),
+            "vertices": Blob.of(surface.vertices.ravel()),
+            "triangles": Blob.of(surface.triangles.ravel()),
+            "uvs": Blob.of(surface.uvs.ravel()),
             "views": each,
-        }  # fmt: skip
+        }
         if before is not None:
             hosted["texture"] = Blob.of(before, color="srgb")
         return form.job(hosted)

@@ -149,14 +149,17 @@ def load(group: Any, kind: str, values: dict[str, Any]) -> None:
 
 def draw_field(layout: Any, group: Any, field: Field) -> None:
     """One field's row."""
+    if field.type == "list" and field.items is not None and field.items.choices:
+        layout.column(align=True).prop(group, field.name)
+        return
     if not field.optional:
         layout.prop(group, field.name)
         return
-    row = layout.row(align=True)
+    row = layout.row(align=True, heading=field.label)
     row.prop(group, _HAS + field.name, text="")
-    inner = row.row()
+    inner = row.row(align=True)
     inner.enabled = getattr(group, _HAS + field.name)
-    inner.prop(group, field.name)
+    inner.prop(group, field.name, text="")
 
 
 def register() -> None:

@@ -314,7 +314,10 @@ def _view(seen: _Seen, wanted: NDArray[np.float32] | None = None) -> View:
 
 
 def _canvas(job: jobs.Views, arrays: Arrays) -> Canvas:
-    vertices, triangles, uvs = (_array(name, getattr(job, name), arrays) for name in ("vertices", "triangles", "uvs"))
+    vertices, triangles, uvs = (
+        _rows(_array(name, getattr(job, name), arrays), columns)
+        for name, columns in (("vertices", 3), ("triangles", 3), ("uvs", 2))
+    )
     if vertices.ndim != 2 or vertices.shape[1] != 3 or vertices.dtype.kind != "f":
         raise InvalidValue("vertices", f"{vertices.dtype} {vertices.shape}", "float32 (n, 3)")
     if not np.isfinite(vertices).all():
@@ -402,6 +405,12 @@ def _bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:
     if picture.dtype.kind in "iu":
         return np.rint(picture / (np.iinfo(picture.dtype).max / 255)).astype(np.uint8)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _rows(array: NDArray[Any], columns: int) -> NDArray[Any]:
+    """A mesh's flat array as rows: a blob of two dimensions has the sides of a picture at most."""
+    flat = array.ndim == 1 and len(array) % columns == 0
+    return array.reshape(-1, columns) if flat else array
 
 
 def _array(name: str, array: Blob | BlobRef, arrays: Arrays) -> NDArray[Any]:

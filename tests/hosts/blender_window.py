@@ -58,7 +58,6 @@ def newest():
 
 def script():
     """What is done, step by step; between them the interface lives on."""
-    bpy.context.preferences.view.show_splash = False
     scene = bpy.context.scene
     own = scene.brushwire
     own.rig_size, own.rig_count = (96, 96), 2
@@ -92,6 +91,10 @@ def script():
     paint(f"wait-for {OUT / 'go'}")
     while newest().stage != "painting":
         yield
+    newest().title = "Rusty iron"
+    link.redraw()
+    for _ in range(20):  # the panel shows it
+        yield
     say("stalled")
     while not newest().cancelled:
         yield
@@ -115,6 +118,7 @@ def script():
     bpy.ops.wm.quit_blender()
 
 
+bpy.context.preferences.view.show_splash = False
 _steps = script()
 
 

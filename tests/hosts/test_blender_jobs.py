@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from depth3d.depth import depth_to_controlnet
+from depth3d.normals import normals_to_controlnet
+from depth3d.pose import Pose, draw_openpose
 from plugins import pack
 from tests.hosts import hosts
 
 HERE = Path(__file__).parent
+
+
+def keep(path, name, box=None):
+    """Where the documentation's pictures are wanted (BRUSHWIRE_PICTURES names the folder), keep this one."""
+    folder = os.environ.get("BRUSHWIRE_PICTURES")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("RGB").crop(box).save(Path(folder) / name, optimize=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +53,8 @@ def blender(shared_folder, small_server):
     installed = hosts.run(*installing, env=env)
     assert installed.returncode == 0, installed.stdout
 
-    def run(*arguments, expect=0):
-        done = hosts.run("blender", "-b", *arguments, env=env, timeout=200)
+    def run(*arguments, expect=0, **more):
+        done = hosts.run("blender", "-b", *arguments, env={**env, **more}, timeout=200)
         assert done.returncode == expect, done.stdout[-6000:]
         return done.stdout
 
@@ -145,6 +160,74 @@ def test_a_file_is_painted_from_the_command_line(blender, report):
     assert "There is no object Nothing" in blender(file, "--python-expr", wrong, expect=1)
 
 
+def test_the_command_line_works_on_a_file_and_says_what_is_wrong(blender, report, small_server):
+    wrapper = blender.folder / "blender.sh"
+    wrapper.write_text(f'#!/bin/sh\nexec "{hosts.ENTER}" blender "$@"\n')
+    wrapper.chmod(0o755)
+    out = report["out"] / "again.blend"
+
+    def brushwire(*arguments):
+        command = [sys.executable, "-m", "server.cli", "blender", *map(str, arguments), "--blender", str(wrapper)]
+        env = {**os.environ, **blender.env, "PYTHONPATH": str(HERE.parent.parent)}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+    done = brushwire(
+        "paint_mesh", report["out"] / "painted.blend", "--object", "Cube", "--prompt", "moss", "--seed", 3,
+        "--set", "rig_size=[64, 64]", "--set", "rig_count=2", "--set", "follow_depth=0", "--set", "steps=2",
+        "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert out.exists()
+    wrong = brushwire("paint_mesh", report["out"] / "painted.blend", "--set", "colour=red")
+    assert wrong.returncode == 1
+    assert "colour is no field of this" in wrong.stderr + wrong.stdout
+
+
+@pytest.fixture(scope="module")
+def tutorial(blender, starter_server):
+    out = blender.folder / "tutorial"
+    out.mkdir()
+    runtime = str(starter_server.settings.runtime)
+    blender("--python-exit-code", "9", "-P", HERE / "blender_tutorial.py", "--", out, BRUSHWIRE_RUNTIME=runtime)
+    return {**json.loads((out / "report.json").read_text()), "out": out}
+
+
+def test_the_starter_model_paints_a_mesh_from_as_many_cameras_as_it_needs(tutorial):
+    assert tutorial["views"] == ["FINISHED"]
+    assert 2 <= tutorial["cameras"] <= 8
+    assert tutorial["painted"] > 0.3
+    picture = np.asarray(Image.open(tutorial["out"] / "painted.png").convert("RGB")).astype(float)
+    middle = picture[100:220, 100:220]
+    assert middle.std() > 15
+    keep(tutorial["out"] / "painted.png", "blender-painted.png")
+
+
+def test_the_starter_model_makes_a_whole_material_and_one_map_anew(tutorial):
+    assert tutorial["material"] == ["FINISHED"]
+    every = ["albedo", "ambient_occlusion", "height", "metallic", "normal", "roughness"]
+    assert tutorial["maps"] == every
+    assert tutorial["spaces"] == {name: "sRGB" if name == "albedo" else "Non-Color" for name in every}
+    assert tutorial["linked"] == ["Base Color", "Metallic", "Normal", "Roughness"]
+    assert tutorial["renewed"] == ["roughness"]
+    first, second = tutorial["seeds"]
+    assert first == 2
+    assert second != first
+    keep(tutorial["out"] / "material.png", "blender-material.png")
+
+
+def test_the_tutorials_maps_show_what_they_should(tutorial):
+    maps = np.load(tutorial["out"] / "maps.npz")
+    pose = maps["pose"] / (256, 256, 1)
+    drawn = draw_openpose(Pose(pose[:18], pose[18:39], pose[39:60], pose[60:130]), 256, 256)
+    parts = [depth_to_controlnet(maps["depth"]), normals_to_controlnet(maps["normal"]), drawn]
+    sheet = np.concatenate([*parts, maps["edges"], maps["segments"]], axis=1)
+    Image.fromarray(sheet).save(tutorial["out"] / "maps.png")
+    keep(tutorial["out"] / "maps.png", "blender-maps.png")
+    assert drawn.any()
+    body = np.isfinite(maps["depth"]) & (drawn.any(axis=2))
+    assert body.sum() > 0.9 * drawn.any(axis=2).sum()
+
+
 @pytest.fixture(scope="module")
 def events(blender, small_server):
     """What happens in Blender's window while the test presses Esc and kills the server."""
@@ -174,6 +257,8 @@ def events(blender, small_server):
             try:
                 seen = {"connected": event("connected"), "painted": event("painted"), "stalled": event("stalled")}
                 screen.screenshot(out / "panel.png")
+                keep(out / "panel.png", "blender-panel.png", (774, 82, 1056, 900))
+                assert "Error" not in (out / "blender.log").read_text("utf-8", "replace")
                 screen.xdotool("mousemove", 500, 400)
                 seen["pressed"] = time.time()
                 screen.xdotool("key", "Escape")

@@ -123,6 +123,15 @@ def test_each_mode_puts_every_colour_in_its_place_and_none_below(mode):
     assert [step.phase for step in steps][-1] == "baking"
 
 
+def test_a_large_meshs_arrays_may_come_flat():
+    mesh, cameras = box(), rig(1)
+    made = [
+        carry_out(*job_of(arrays, cameras), KnowingPainter(cameras, *mesh[:2])).outputs[0].array
+        for arrays in (mesh, [part.ravel() for part in mesh])
+    ]
+    assert np.array_equal(*made)
+
+
 def test_in_the_sequential_mode_later_views_keep_what_earlier_ones_painted():
     mesh, cameras = box(), rig(8)
     painter = KnowingPainter(cameras, *mesh[:2])
