@@ -496,6 +496,15 @@ def layer_deleted(gate):
     return names
 
 
+def outlasts(gate):
+    """A job whose server is killed while it is painted, and started again."""
+    image, layer = new(64, 64, data=opaque(64, 64), pixel_format="R'G'B'A u8")
+    succeeded("transform", image, [layer], prompt=f"wait-for {gate}", steps=1)
+    count = len(image.get_layers())
+    image.delete()
+    return count
+
+
 def without_server():
     """What is told where no server runs."""
     image, layer = new(64, 64)
@@ -576,7 +585,6 @@ def studio(folder, words, size, steps):
     until(lambda: window.studio.lists)
     window.choose(MODES["generate"], {"prompt": words[0], "steps": steps, "seed": 7})
     checkpoint(folder, "connected")
-    before = state_of(image)
     task = window.paint()
     until(lambda: task.preview is not None or task.ended)
     painting = [task.stage, task.preview is not None]
@@ -586,9 +594,14 @@ def studio(folder, words, size, steps):
     image.select_ellipse(Gimp.ChannelOps.REPLACE, size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2)
     Gimp.Selection.feather(image, 8)
     window.choose(MODES["fill"], {"prompt": words[1], "steps": steps, "seed": 3})
+    unfilled = state_of(image)
     filled = window.paint()
     until(lambda: filled.ended and len(window._thumbnails.get_children()) == 2, 240)
     checkpoint(folder, "finished")
+    with_fill = len(image.get_layers())
+    checkpoint(folder, "undo")
+    until(lambda: len(image.get_layers()) < with_fill, 30)
+    undone = state_of(image) == unfilled
     window.use_again(window.studio.history.entries[-1])
     again = window.form_view.form.values
     inserted = window.insert_entry(window.studio.history.entries[-1])
@@ -604,9 +617,25 @@ def studio(folder, words, size, steps):
     entry = window.studio.history.get(late.id)
     rescued = window.insert_entry(entry)
     window.destroy()
-    return {"painting": painting, "before": before, "layers": layers, "stage": task.stage, "fill": filled.stage,
+    return {"painting": painting, "layers": layers, "stage": task.stage, "fill": filled.stage,
             "again": again, "inserted": [inserted, count], "late": [late.stage, told, placed, rescued],
-            "problem": task.sentence}  # fmt: skip
+            "undone": undone}  # fmt: skip
+
+
+def dialog(words, size, steps):
+    """A procedure from the menu, with its dialog; the test presses its button."""
+    image, layer = new(*size, data=meadow(*size), pixel_format="R'G'B'A u8")
+    Gimp.Display.new(image)
+    procedure = Gimp.get_pdb().lookup_procedure("brushwire-transform")
+    config = procedure.create_config()
+    config.set_property("run-mode", Gimp.RunMode.INTERACTIVE)
+    config.set_property("image", image)
+    config.set_core_object_array("drawables", [layer])
+    config.set_property("prompt", words)
+    config.set_property("steps", steps)
+    values = procedure.run(config)
+    names = [one.get_name() for one in image.get_layers()]
+    return [values.index(0) == Gimp.PDBStatusType.SUCCESS, names]
 
 
 def meadow(width, height):

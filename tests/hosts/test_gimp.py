@@ -116,6 +116,20 @@ def test_a_result_whose_layer_was_deleted_comes_as_a_layer_of_its_own(gimp, shar
     assert len(gimp.console("layer_deleted", gate=str(shared_folder / "deleted"))) == 1
 
 
+def test_a_server_that_is_killed_and_started_again_brings_its_result(gimp, small_server, shared_folder):
+    gate = shared_folder / "outlasts"
+    process, report = gimp.start_console("outlasts", gate=str(gate))
+    try:
+        with BridgeClient("test", runtime=small_server.settings.runtime) as client:
+            hosts.wait_until(lambda: client.query("status")["running"], 60, "the job is not painted")
+        small_server.kill()
+        gate.touch()
+        small_server.start()
+        assert hosts.report_of(report, process, 120) == {"value": 2}
+    finally:
+        hosts.kill(process)
+
+
 def test_without_a_server_a_sentence_comes_and_no_crash(gimp, shared_folder, monkeypatch):
     (shared_folder / "empty").mkdir(mode=0o700)
     monkeypatch.setitem(gimp.more, "BRUSHWIRE_RUNTIME", str(shared_folder / "empty"))

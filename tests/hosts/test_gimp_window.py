@@ -19,7 +19,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def screen(shared_folder):
-    with hosts.display(71, shared_folder / "screen", "1700x860") as screen:
+    with hosts.display(71, shared_folder / "screen", "1690x745") as screen:
         yield screen
 
 
@@ -39,11 +39,14 @@ def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_
         steps=8,
     )  # fmt: skip
     try:
-        for name in ("connected", "painting", "finished"):
+        for name in ("connected", "painting", "finished", "undo"):
             ready = shared_folder / f"{name}.ready"
             hosts.wait_until(lambda ready=ready: ready.exists() or report.exists(), 300, f"{name} has not come")
             assert ready.exists(), hosts.report_of(report, process, 1)
-            screen.screenshot(pictures / f"{name}.png")
+            if name == "undo":
+                screen.xdotool("windowfocus", "--sync", screen.window("GIMP$"), "key", "ctrl+z")
+            else:
+                screen.screenshot(pictures / f"{name}.png")
             (shared_folder / f"{name}.seen").touch()
         found = hosts.report_of(report, process, 300)
     finally:
@@ -54,12 +57,31 @@ def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_
     assert (found["stage"], found["fill"]) == ("finished", "finished")
     assert found["layers"] == ["Generated: a red brick wall", "painted by hand"]
     assert found["again"]["prompt"] == "a red brick wall"
-    assert found["inserted"] == [True, 4]
+    assert found["undone"], "one step of undo does not bring the image back"
+    assert found["inserted"] == [True, 3]
     stage, told, placed, rescued = found["late"]
     assert (stage, placed, rescued) == ("finished", False, True)
     assert "was closed while it was being painted" in told
     shown = np.asarray(Image.open(pictures / "finished.png").convert("RGB"))
     assert shown.std() > 20
+
+
+def test_a_procedure_from_the_menu_asks_and_paints(gimp, screen):
+    words = "a green meadow"
+    process, report = gimp.start_window(screen, "dialog", words=words, size=[256, 192], steps=8)
+    try:
+        window = screen.window("Brushwire: Transform")
+
+        def drawn() -> bool:
+            path = screen.screenshot(hosts.PICTURES / "gimp" / "dialog.png", window)
+            return np.asarray(Image.open(path).convert("L")).std() > 10
+
+        hosts.wait_until(drawn, 30, "the dialog stays empty")
+        screen.xdotool("windowfocus", "--sync", window, "key", "alt+p")
+        found = hosts.report_of(report, process, 240)
+    finally:
+        hosts.kill(process)
+    assert found == {"value": [True, [f"Transformed: {words}", "painted by hand"]]}
 
 
 def test_outside_of_the_selection_not_one_bit_changes_in_any_depth(gimp):
