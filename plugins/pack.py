@@ -69,7 +69,7 @@ def files_of(host: str, cache: Path | None = None) -> dict[str, bytes]:
     outside = {name: data.replace(b"@VERSION@", version().encode()) for name, data in
                _files(ROOT / "plugins" / host / "archive")}  # fmt: skip
     if not layout.carries:
-        return {**{name: data for name, data in _files(ROOT / "plugins" / host) if not _is_archive(name)}, **outside}
+        return {**outside, "LICENSE": (ROOT / "LICENSE").read_bytes()}
     package = {name.removeprefix("package/"): data for name, data in outside.items() if name.startswith("package/")}
     package.setdefault("__init__.py", b"")
     package |= {f"{host}/{name}": data for name, data in _files(ROOT / "plugins" / host) if not _is_archive(name)}

@@ -15,7 +15,9 @@ export function launch(): Promise<Browser> {
     executablePath: CHROMIUM,
     args: [
       "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-      "--disable-sync", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+      "--disable-sync", "--disable-dev-shm-usage",
+      // A stand-in's page has an address that is not this machine's.
+      "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets,LocalNetworkAccessForWebSockets", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     ],
   });
 }

@@ -284,7 +284,7 @@ describe.skipIf(!hasChromium)("the gallery", () => {
       const box = (await canvas.boundingBox())!;
       await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
       await page.mouse.down();
-      await page.mouse.move(box.x + box.width / 2 + 160, box.y + box.height / 2, { steps: 8 });
+      await page.mouse.move(box.x + box.width / 2 + 50, box.y + box.height / 2, { steps: 8 });
       await page.mouse.up();
       await until(async () => !(await canvas.screenshot()).equals(before));
       const dragged = await canvas.screenshot();

@@ -31,6 +31,17 @@ def landscape(seed: int, width: int = 192, height: int = 192) -> np.ndarray:
     return np.asarray(Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8)).resize((width, height)))
 
 
+def inverted_within(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The colours inverted as far as the mask says; where it is zero, and in the alpha, everything as it was."""
+    full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+    part = np.asarray(mask, np.float64) / (np.iinfo(mask.dtype).max if mask.dtype.kind == "u" else 1.0)
+    colours = image[..., :3].astype(np.float64)
+    blended = colours + (full - 2 * colours) * part[..., None]
+    out = image.copy()
+    out[..., :3] = np.where(part[..., None] > 0, blended.round() if full > 1 else blended, colours)
+    return out
+
+
 class Landscapes(SmallPainter):
     def paint(self, request, on_progress=None, cancelled=None):
         word, _, door = request.negative_prompt.partition(" ")
@@ -45,6 +56,8 @@ class Landscapes(SmallPainter):
         return super().paint(request, on_progress, cancelled)
 
     def _picture(self, request, seed):
+        if request.mask is not None:
+            return inverted_within(request.image, request.mask)
         if request.image is not None:
             return super()._picture(request, seed)
         return landscape(seed, request.width or 64, request.height or 64)

@@ -35,6 +35,10 @@ from tests.server.conftest import RunningServer
 PAINTERS = {"small": "tests.javascript.painter:make", "engine": "server.worker:engine_painter"}
 
 
+#: From where the tests show the panel of a host.
+ORIGINS = ("http://panel.test",)
+
+
 class Commands:
     def __init__(self, server: RunningServer) -> None:
         self.server, self.handles = server, {}
@@ -149,7 +153,9 @@ def main() -> None:
     (folder / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
     if count:
         fill(folder / "data", count)
-    settings = Settings(data=folder / "data", runtime=folder / "run", painter=PAINTERS[painter], grace=0.2)
+    settings = Settings(
+        data=folder / "data", runtime=folder / "run", painter=PAINTERS[painter], grace=0.2, origins=ORIGINS
+    )
     known = discovery.find(folder / "run")  # a server that was killed comes back at its port
     port = int(known.url.rsplit(":", 1)[1]) if known else 0
     server = RunningServer(replace(settings, port=port, any_port=True))

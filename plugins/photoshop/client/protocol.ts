@@ -1438,6 +1438,8 @@ export interface MeshJob {
   detector?: string;
   /** What is built: the seen surface, its points (as PLY), a relief to print, or a terrain. */
   shape?: "surface" | "points" | "relief" | "terrain";
+  /** Give what was not measured a depth: that of the farther surface around it. */
+  fill_holes?: boolean;
   /** Put the hidden background behind the foreground. */
   layers?: boolean;
   /** Let the model paint the hidden background; else its colours are continued. */
