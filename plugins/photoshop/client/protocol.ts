@@ -1384,11 +1384,11 @@ export interface ViewsJob {
   preview_every?: number;
   /** A preview's longer side at most. */
   preview_size?: number;
-  /** (n, 3) float32, in the scene's axes and units. */
+  /** (n, 3) float32, in the scene's axes and units; flat (3·n,) where n is above 32768. */
   vertices: WireBlob | BlobRef;
-  /** (m, 3) uint32, indices of vertices. */
+  /** (m, 3) uint32, indices of vertices, or flat (3·m,). */
   triangles: WireBlob | BlobRef;
-  /** (3·m, 2) float32, for each corner of each triangle, u right, v up. */
+  /** (3·m, 2) float32, for each corner of each triangle, u right, v up; or flat (6·m,). */
   uvs: WireBlob | BlobRef;
   /** The cameras, in the order of painting. */
   views: View[];
