@@ -18,7 +18,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,10 @@ from .client_session import (
     Unfetched,
 )
 from .codec import MAX_FRAME, ProtocolError, encode
-from .handle import BridgeError, Handle, JobCancelledError, JobResult, call_back, error_of
+from .handle import BridgeError, Handle, JobCancelledError, JobResult, call_back, error_of, problem_of
 from .jobs import Priority, job_to_plain
 from .machine import bound_socket_buffers
+from .questions import Questions, promise, wait
 from .records import blob_refs, check
 from .session import Arrived
 from .transfer import SendQueue
@@ -94,10 +94,8 @@ class BridgeClient:
         self._lane = ClientLane()
         self._session.put = self._lane.put
         self._handles: dict[str, tuple[Handle, bool]] = {}
-        #: What was asked and not answered yet; asked again after a reconnect.
-        self._queries: dict[int, tuple[Future[Any], m.Query | m.Ping]] = {}
+        self._questions = Questions()
         self._next_query = 0
-        self._fetches: dict[bytes, list[Future[Blob]]] = {}
         self._on_activity: Callable[[Event], None] | None = None
         self._wake = asyncio.Event()
         self._closing = False
@@ -191,18 +189,14 @@ class BridgeClient:
 
     def fetch(self, ref: BlobRef, timeout: float = 60.0) -> Blob:
         """A blob that the history lists; ask for ``history`` first. Raises BridgeError or TimeoutError."""
-        future: Future[Blob] = Future()
-        future.set_running_or_notify_cancel()
+        future: Future[Blob] = promise()
 
         def ask() -> None:
-            self._fetches.setdefault(ref.digest, []).append(future)
+            self._questions.fetch(ref.digest, future)
             self._dispatch(self._session.fetch(ref))
 
         self._call(ask)
-        try:
-            return future.result(timeout)
-        except FutureTimeout:
-            raise TimeoutError(f"the blob has not come within {timeout} s") from None
+        return wait(future, timeout, "the blob has not come")
 
     def watch(self, on_activity: Callable[[Event], None] | None) -> None:
         """Be told what becomes of all jobs, whosesoever they are (see messages.Watch); None: be told no more.
@@ -252,23 +246,21 @@ class BridgeClient:
             self._loop.call_soon_threadsafe(function, *args)
 
     def _ask(self, question: m.Query | m.Ping, timeout: float) -> Any:
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
+        future = promise()
         with self._lock:
             self._next_query += 1
             question = replace(question, id=self._next_query)
 
         def ask() -> None:
-            self._queries[question.id] = (future, question)
+            self._questions.ask(question, future)
             self._session.send(question)
 
-        self._call(ask)
-        try:
-            return future.result(timeout)
-        except FutureTimeout:
+        def give_up() -> None:
             with contextlib.suppress(BridgeError):
-                self._call(self._queries.pop, question.id, None)
-            raise TimeoutError(f"the server has not answered within {timeout} s") from None
+                self._call(self._questions.give_up, question.id)
+
+        self._call(ask)
+        return wait(future, timeout, "the server has not answered", give_up)
 
     def _submit(self, submit: m.Submit, blobs: list[Blob], handle: Handle, auto_acknowledge: bool) -> None:
         self._handles[submit.id] = (handle, auto_acknowledge)
@@ -289,10 +281,9 @@ class BridgeClient:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
             problem = BridgeError("closed", "The client was closed.", "The result waits on the server.")
-            waiting: list[Future[Any]] = [handle.future for handle, _ in self._handles.values()]
-            waiting += [future for futures in self._fetches.values() for future in futures]
-            for future in [*waiting, *(future for future, _ in self._queries.values())]:
-                future.set_exception(problem)
+            for handle, _ in self._handles.values():
+                handle.future.set_exception(problem)
+            self._questions.close(problem)
             self._handles.clear()
             self._set_state("closed")
 
@@ -313,7 +304,7 @@ class BridgeClient:
             except BridgeError as error:
                 self._problem = error
             except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, ProtocolError) as error:
-                self._problem = _problem_of(error)
+                self._problem = problem_of(error)
                 if isinstance(error, InvalidStatus) and error.response.status_code in (401, 403):
                     self._answered.set()
                 log.debug("connection ended: %s", error)
@@ -329,9 +320,8 @@ class BridgeClient:
         token = self._token or discovery.token(self._runtime)
         if self._url:
             return self._url, token
-        address = discovery.find(self._runtime)
-        if self._start_server and (address is None or not discovery.listens(address)):
-            address = launch.start_server(self._runtime, self._server_command, lambda: self._closing)
+        command = self._server_command
+        address = launch.find(self._runtime, self._start_server, command, lambda: self._closing)
         if address is None:
             raise BridgeError("no_server", "No server is running.", "Start one with `brushwire serve`.", retryable=True)
         return address.url, token
@@ -388,25 +378,11 @@ class BridgeClient:
                 self._lane.ready = True
             elif isinstance(event, m.Release):
                 self._lane.released(event.file)
-            elif isinstance(event, (Answered, m.Pong)):
-                asked = self._queries.pop(event.id, None)
-                if asked is not None:
-                    asked[0].set_result(event.data if isinstance(event, Answered) else None)
-            elif isinstance(event, Fetched):
-                for future in self._fetches.pop(event.blob.ref.digest, []):
-                    future.set_result(event.blob)
-            elif isinstance(event, Unfetched):
-                for future in self._fetches.pop(event.digest, []):
-                    error = event.error
-                    future.set_exception(
-                        BridgeError(error.code, error.sentence, error.remedy, retryable=error.retryable)
-                    )
+            elif isinstance(event, (Answered, m.Pong, Fetched, Unfetched)):
+                self._questions.take(event)
             elif isinstance(event, m.Error):
-                problem = BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
-                asked = self._queries.pop(int(event.about), None) if event.about.isdecimal() else None
-                if asked is not None:
-                    asked[0].set_exception(problem)
-                else:
+                problem = self._questions.refuse(event)
+                if problem is not None:
                     self._problem = problem
                     log.warning("the server says %s: %s %s", event.code, event.sentence, event.remedy)
             else:
@@ -441,7 +417,7 @@ class BridgeClient:
         self._set_state("connected")
         self._welcomed = True
         self._answered.set()
-        for _, question in self._queries.values():
+        for question in self._questions.unanswered:
             self._session.send(question)
         if self._on_activity is not None:
             self._session.send(m.Watch())
@@ -488,17 +464,3 @@ def _job_id(event: Event) -> str:
     if isinstance(event, Finished):
         return event.result.id
     return str(getattr(event, "id", ""))
-
-
-def _problem_of(error: Exception) -> BridgeError:
-    if isinstance(error, ConnectionRefusedError):
-        return BridgeError(
-            "no_server", "No server answers at its address.", "Start one with `brushwire serve`.", retryable=True
-        )
-    if isinstance(error, InvalidHandshake):
-        return BridgeError(
-            "handshake_refused",
-            f"The server refused the connection ({error}).",
-            "Check that client and server share the runtime folder and its token.",
-        )
-    return BridgeError("connection_lost", f"The connection ended ({error}).", retryable=True)

@@ -9,6 +9,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from websockets.exceptions import InvalidHandshake
+
 from . import messages as m
 from .blobs import Blob
 from .client_session import Event, PreviewPixels, Refused
@@ -109,3 +111,18 @@ def error_of(event: Event) -> BridgeError:
         return JobCancelledError(event.reason, f"The job was {event.reason}.")
     assert isinstance(event, m.Failed)
     return BridgeError(event.code, event.sentence, event.remedy, retryable=event.retryable)
+
+
+def problem_of(error: Exception) -> BridgeError:
+    """Why a connection ended, or did not come about."""
+    if isinstance(error, ConnectionRefusedError):
+        return BridgeError(
+            "no_server", "No server answers at its address.", "Start one with `brushwire serve`.", retryable=True
+        )
+    if isinstance(error, InvalidHandshake):
+        return BridgeError(
+            "handshake_refused",
+            f"The server refused the connection ({error}).",
+            "Check that client and server share the runtime folder and its token.",
+        )
+    return BridgeError("connection_lost", f"The connection ended ({error}).", retryable=True)

@@ -20,6 +20,16 @@ _TIMEOUT = 60.0
 _HOSTS_OWN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH")
 
 
+def find(
+    runtime: Path | None, start: bool, command: str | None, given_up: Callable[[], bool]
+) -> discovery.Address | None:
+    """Where a server listens; where none does, one is started if `start` says so. See `start_server`."""
+    address = discovery.find(runtime)
+    if start and (address is None or not discovery.listens(address)):
+        address = start_server(runtime, command, given_up)
+    return address
+
+
 def start_server(
     runtime: Path | None = None, command: str | None = None, given_up: Callable[[], bool] = lambda: False
 ) -> discovery.Address | None:

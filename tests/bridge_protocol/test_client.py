@@ -371,7 +371,7 @@ def test_a_server_that_does_not_answer_in_time_is_told_so(server, client):
         client.ping(0.05)
     server.reads.set()
     client.ping(WAIT)
-    assert client._queries == {}
+    assert client._questions.unanswered == []
 
 
 def test_the_server_is_found_through_the_runtime_folder(server, runtime):
