@@ -186,13 +186,16 @@ def test_fusing_thins_two_views_of_one_wall_and_keeps_both_sides(tmp_path):
 
 def test_poisson_closes_a_ball_seen_from_all_around():
     pytest.importorskip("open3d", reason="open3d is not installed")
+    front = Camera.from_fov(64, 64, fov_x=50).looking_at((0, 0, -3), (0, 0, 0), UP)
+    poles = [front.looking_at((0, y, 0), (0, 0, 0), (0, 0, 1)) for y in (-3, 3)]
     clouds = []
-    for camera in orbit(Camera.from_fov(64, 64, fov_x=50).looking_at((0, 0, -3), (0, 0, 0), UP), (0, 0, 0), 6, up=UP):
+    for camera in [*orbit(front, (0, 0, 0), 6, up=UP), *poles]:
         direction = camera.rays() @ camera.world_to_camera[:3, :3]
         clouds.append(point_cloud(scene.Sphere((0, 0, 0), 1.0).hit(camera.position, direction), camera))
     mesh = poisson_mesh(fused(clouds, 0.05), depth=6, trim=0)
     assert is_watertight(mesh)
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.03
+    assert mesh.colours is None
 
 
 def test_a_mesh_without_a_picture_is_shaded(source):

@@ -266,6 +266,27 @@ def test_fields_that_do_not_go_together_are_named(fields, field):
     assert error.value.field == field
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (6, 5), (2, 30_000)])
+@pytest.mark.parametrize("kind", ["metric", "relative", "radius"])
+def test_constant_maps_single_pixels_and_strips_become_flat_meshes(shape, kind, tmp_path):
+    fov = 1.0 if kind == "radius" else 50.0
+    outputs, info, _ = made(depth=np.full(shape, 3, np.float32), kind=kind, near=3.0, fov=fov, preview_size=16)
+    mesh = loaded(outputs, tmp_path)
+    assert len(mesh.faces) == info["triangles"] == 2 * shape[0] * shape[1]
+    assert mesh.vertices[:, 2] == pytest.approx(-3, rel=1e-3)
+
+
+def test_holes_are_open_unless_they_are_to_be_filled():
+    depth = step_map()
+    depth[0, :3] = (np.nan, 0, -np.inf)
+    depth[40:44, 10:14] = np.nan
+    _, left_open, _ = made(depth=depth, camera=CAMERA)
+    assert (left_open["holes"], left_open["triangles"]) == (19, 2 * (SIZE * SIZE - 19))
+    _, filled, _ = made(depth=depth, camera=CAMERA, fill_holes=True)
+    assert filled["triangles"] == 2 * SIZE * SIZE
+    assert filled["farthest"] == pytest.approx(4)
+
+
 def test_a_cancelled_mesh_is_not_made():
     from server.engine.errors import Cancelled
 
