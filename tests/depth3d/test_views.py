@@ -1,3 +1,4 @@
+import importlib.util
 import shutil
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_films_have_a_frame_for_each_camera_and_are_written(source, tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_ffmpeg_writes_films(source, tmp_path, suffix):
     frames = [np.full((33, 65, 3), i * 20, np.uint8) for i in range(5)]
-    if not shutil.which("ffmpeg"):
+    if not (shutil.which("ffmpeg") or importlib.util.find_spec("imageio_ffmpeg")):
         with pytest.raises(FileNotFoundError, match="ffmpeg"):
             write_film(frames, tmp_path / f"a{suffix}")
         pytest.skip("ffmpeg is not installed")
