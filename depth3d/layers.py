@@ -36,7 +36,7 @@ _PATCH = 8
 _KNOWN_DEPTH, _KNOWN_COLOUR = 2, 6
 
 #: Where more than this share of neighbours jumps, the sheet is clutter.
-_CLUTTER = 0.08
+_CLUTTER = 0.14
 
 #: The standard deviation, in pixels, by which a membrane amid clutter is evened out.
 _EVEN = 8.0
@@ -63,7 +63,7 @@ class Background:
 
     rim: (h, w) the far side's own pixels along the edges, whose colours a picture mixes with the foreground's.
     seed: (2, h, w) row and column of the rim's pixel that is nearest or that each pixel was continued from.
-    distance: (h, w) float32, in pixels, to the nearest rim. spanned: (h, w) what is a membrane's guess.
+    distance: (h, w) float32, in pixels, to the nearest rim. spanned: (h, w) where it is a guess amid clutter.
     """
 
     depth: NDArray[np.float32]
@@ -140,14 +140,15 @@ def _smooth(
 ) -> NDArray[np.bool_]:
     """Small patches of the sheet (+inf where it is not) replaced by a membrane between the others, in place.
 
-    Returns which pixels those are.
+    Returns where it did so amid clutter.
     """
     hidden = np.isfinite(out)
     q = np.where(hidden, out if flat else 1 / out, 0).astype(np.float32)
     patch, sizes = _patches(q, hidden, 3 * cut_ratio)
-    small = hidden & ((sizes[patch] < least) | (_jumpiness(q, hidden, cut_ratio) > _CLUTTER))
+    clutter = hidden & (_jumpiness(q, hidden, cut_ratio) > _CLUTTER)
+    small = clutter | (hidden & (sizes[patch] < least))
     if not small.any():
-        return small
+        return clutter
     known = (hidden & ~small) | (own & ~hidden)
     own_q = np.where(own & ~hidden, z if flat else 1 / z, q).astype(np.float32)
     smooth = membrane(own_q, known)
@@ -159,7 +160,7 @@ def _smooth(
         spanned = smooth if flat else np.reciprocal(smooth)
     # Where it comes before the foreground, it goes close behind it.
     out[small] = np.maximum(spanned, z * (1 + cut_ratio))[small]
-    return small
+    return clutter
 
 
 def _jumpiness(q: NDArray[np.float32], where: NDArray[np.bool_], ratio: float) -> NDArray[np.float32]:
@@ -278,7 +279,7 @@ def mirrored(image: NDArray[np.uint8], behind: Background, depth: NDArray[np.flo
     smooth = membrane(rim.astype(np.float32), own)[rows, columns]
     depth_in = behind.distance[rows, columns, None] / max(1.0, float(behind.distance[behind.hidden].max()))
     guess = ~same | behind.spanned[rows, columns]
-    share = np.where(guess[:, None], 0, np.clip(1.5 - 3 * depth_in, 0, 1))
+    share = np.where(guess[:, None], 0, np.clip(3 - 4 * depth_in, 0, 1))
     out[rows, columns] = np.rint(share * copied + (1 - share) * smooth).astype(np.uint8)
     return out
 

@@ -88,7 +88,8 @@ def poisson_mesh(cloud: PointCloud, *, depth: int = 9, trim: float = 0.02) -> Me
     if trim > 0:
         support = np.asarray(density)
         surface.remove_vertices_by_mask(support < np.quantile(support, trim))
-    colours = np.rint(np.asarray(surface.vertex_colors) * 255).astype(np.uint8) if surface.has_vertex_colors() else None
+    # open3d gives black ones where the cloud has none.
+    colours = np.rint(np.asarray(surface.vertex_colors) * 255).astype(np.uint8) if cloud.colours is not None else None
     vertices = np.asarray(surface.vertices, dtype=np.float32)
     return Mesh(vertices, np.asarray(surface.triangles, dtype=np.uint32), colours=colours)
 

@@ -153,7 +153,13 @@ def _disc(radius: float) -> NDArray[np.float32]:
 
 
 def _ffmpeg() -> str:
+    """The program that encodes films: the system's, or else the one that the package imageio-ffmpeg brings."""
     found = shutil.which("ffmpeg")
-    if found is None:
-        raise FileNotFoundError("films as .mp4 and .webm need ffmpeg on the path; .gif needs nothing")
-    return found
+    if found is not None:
+        return found
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError:
+        remedy = "install ffmpeg, or the package: pip install imageio-ffmpeg; .gif needs neither"
+        raise FileNotFoundError(f"films as .mp4 and .webm need the program ffmpeg: {remedy}") from None
+    return str(get_ffmpeg_exe())

@@ -29,7 +29,7 @@ from depth3d.relief import nearness, plan_camera, solid
 from depth3d.simplify import simplified
 from depth3d.terrain import heightmap_mesh, terrain_camera
 from depth3d.texture import detail_maps
-from server.engine.errors import Cancelled, InvalidRequest, UnknownModel
+from server.engine.errors import Cancelled, InvalidRequest
 from server.engine.painting import IsCancelled, OnProgress, PaintRequest, Progress
 from server.verbs import Arrays, Made, Painter, Yield
 
@@ -288,13 +288,6 @@ def _read(
     job: MeshJob, picture: NDArray[np.uint8], painter: Painter, work: _Work
 ) -> tuple[NDArray[np.float32], MeshJob]:
     """The picture's depth, and the job as if it had come with it."""
-    if not hasattr(painter, "estimate_depth"):
-        raise UnknownModel(
-            "There is no depth model, and the job has no depth map.",
-            "Download a depth model, such as depth-anything/Depth-Anything-V2-Small-hf from the Hugging Face Hub (its "
-            "config.json, preprocessor_config.json and model.safetensors), into a folder of its own in the models "
-            "folder that brushwire doctor names; or send a depth map too.",
-        )
     values, kind = painter.estimate_depth(picture[..., :3], job.detector)
     work.notes.append(f"The depth was read from the picture by a model, as {kind} depth.")
     return values, replace(job, kind=kind, unit=1.0)

@@ -54,6 +54,16 @@ def test_other_libraries_read_the_same_geometry(mesh, tmp_path, suffix):
     assert np.allclose(theirs.vertices[theirs.faces], triangles(mesh.turned("+y")), atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_open3d_reads_the_same_geometry(mesh, tmp_path, suffix):
+    open3d = pytest.importorskip("open3d", reason="open3d is not installed")
+    files = export_mesh(mesh, tmp_path / f"out{suffix}")
+    theirs = open3d.io.read_triangle_mesh(str(files[0]))
+    assert len(theirs.triangles) == len(mesh.faces)
+    read = np.asarray(theirs.vertices)[np.asarray(theirs.triangles)]
+    assert np.allclose(read, triangles(mesh.turned("+y")), atol=1e-6)
+
+
 def test_the_camera_of_a_glb_stands_at_the_origin_and_looks_down_minus_z(mesh, tmp_path):
     write_glb(mesh, tmp_path / "a.glb")
     again, _ = read_glb(tmp_path / "a.glb")

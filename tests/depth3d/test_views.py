@@ -1,3 +1,4 @@
+import importlib.util
 import shutil
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_films_have_a_frame_for_each_camera_and_are_written(source, tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_ffmpeg_writes_films(source, tmp_path, suffix):
     frames = [np.full((33, 65, 3), i * 20, np.uint8) for i in range(5)]
-    if not shutil.which("ffmpeg"):
+    if not (shutil.which("ffmpeg") or importlib.util.find_spec("imageio_ffmpeg")):
         with pytest.raises(FileNotFoundError, match="ffmpeg"):
             write_film(frames, tmp_path / f"a{suffix}")
         pytest.skip("ffmpeg is not installed")
@@ -186,13 +187,16 @@ def test_fusing_thins_two_views_of_one_wall_and_keeps_both_sides(tmp_path):
 
 def test_poisson_closes_a_ball_seen_from_all_around():
     pytest.importorskip("open3d", reason="open3d is not installed")
+    front = Camera.from_fov(64, 64, fov_x=50).looking_at((0, 0, -3), (0, 0, 0), UP)
+    poles = [front.looking_at((0, y, 0), (0, 0, 0), (0, 0, 1)) for y in (-3, 3)]
     clouds = []
-    for camera in orbit(Camera.from_fov(64, 64, fov_x=50).looking_at((0, 0, -3), (0, 0, 0), UP), (0, 0, 0), 6, up=UP):
+    for camera in [*orbit(front, (0, 0, 0), 6, up=UP), *poles]:
         direction = camera.rays() @ camera.world_to_camera[:3, :3]
         clouds.append(point_cloud(scene.Sphere((0, 0, 0), 1.0).hit(camera.position, direction), camera))
     mesh = poisson_mesh(fused(clouds, 0.05), depth=6, trim=0)
     assert is_watertight(mesh)
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.03
+    assert mesh.colours is None
 
 
 def test_a_mesh_without_a_picture_is_shaded(source):

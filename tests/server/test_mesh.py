@@ -115,9 +115,9 @@ def test_the_model_paints_the_hidden_background_and_keeps_what_is_seen(real):
 
 def test_a_picture_alone_without_a_depth_model_is_refused_with_what_to_download(real):
     with pytest.raises(BridgeError) as error:
-        real.run(Mesh(image=Blob.of(colours(), color="srgb"), detector="none-of-these"), timeout=200)
+        real.run(Mesh(image=Blob.of(colours(), color="srgb")), timeout=200)
     assert error.value.code == "unknown_model"
-    assert error.value.remedy
+    assert "Download" in error.value.remedy
 
 
 # -- what the fields mean
@@ -216,6 +216,22 @@ def test_layers_with_a_normal_map_keep_the_two_pictures_of_one_size(tmp_path):
     assert sizes[0] == sizes[1]
 
 
+def test_a_picture_alone_is_read_by_the_painters_depth_model_and_the_depth_comes_along(tmp_path):
+    class Reader(NoPainter):
+        def estimate_depth(self, picture, detector):
+            assert detector == "this-one"
+            return picture[..., 0].astype(np.float32) / 255, "relative"
+
+    outputs, info, phases = made(
+        image=colours(), camera=CAMERA, painter=Reader(), detector="this-one", near=2.0, far=4.0
+    )
+    assert sorted(np.unique(loaded(outputs, tmp_path).vertices[:, 2].round(4))) == [-4, -2]
+    assert outputs["depth"].info["kind"] == "relative"
+    assert np.array_equal(outputs["depth"].array, colours()[..., 0].astype(np.float32) / 255)
+    assert "reading" in phases
+    assert any("read from the picture" in note for note in info["fallbacks"])
+
+
 def test_eight_bits_are_used_and_told():
     grey = np.where(step_map() == 2, 255, 40).astype(np.uint8)
     _, info, _ = made(depth=grey, kind="relative")
@@ -264,6 +280,27 @@ def test_fields_that_do_not_go_together_are_named(fields, field):
     with pytest.raises(InvalidValue) as error:
         Mesh(**({"depth": Blob.of(step_map())} if fields else {}), **fields)
     assert error.value.field == field
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (6, 5), (2, 30_000)])
+@pytest.mark.parametrize("kind", ["metric", "relative", "radius"])
+def test_constant_maps_single_pixels_and_strips_become_flat_meshes(shape, kind, tmp_path):
+    fov = 1.0 if kind == "radius" else 50.0  # narrow, or a constant radius would be a ball
+    outputs, info, _ = made(depth=np.full(shape, 3, np.float32), kind=kind, near=3.0, fov=fov, preview_size=16)
+    mesh = loaded(outputs, tmp_path)
+    assert len(mesh.faces) == info["triangles"] == 2 * shape[0] * shape[1]
+    assert mesh.vertices[:, 2] == pytest.approx(-3, rel=5e-3)
+
+
+def test_holes_are_open_unless_they_are_to_be_filled():
+    depth = step_map()
+    depth[0, :3] = (np.nan, 0, -np.inf)
+    depth[40:44, 10:14] = np.nan
+    _, left_open, _ = made(depth=depth, camera=CAMERA)
+    assert (left_open["holes"], left_open["triangles"]) == (19, 2 * (SIZE * SIZE - 19))
+    _, filled, _ = made(depth=depth, camera=CAMERA, fill_holes=True)
+    assert filled["triangles"] == 2 * SIZE * SIZE
+    assert filled["farthest"] == pytest.approx(4)
 
 
 def test_a_cancelled_mesh_is_not_made():
