@@ -10,8 +10,8 @@ from typing import Any
 
 import gi
 
-gi.require_version("Gtk", "3.0")
-gi.require_version("GimpUi", "3.0")
+for _name in ("Gtk", "Gdk", "GimpUi"):
+    gi.require_version(_name, "3.0")
 
 from gi.repository import Gdk, GdkPixbuf, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402 - the versions are pinned first
 
@@ -25,8 +25,7 @@ from ..common.thumbnails import Picture, thumbnail  # noqa: E402
 from . import work  # noqa: E402
 from .canvas import CanvasError  # noqa: E402
 from .formview import FormView  # noqa: E402
-from .modes import MODES, Mode  # noqa: E402
-from .procedures import form_of  # noqa: E402
+from .modes import MODES, Mode, form_of  # noqa: E402
 from .work import Errand  # noqa: E402
 
 #: What the studio offers; a mesh goes into a file, and has its own dialog.
