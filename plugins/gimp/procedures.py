@@ -144,8 +144,6 @@ def _return_layers(procedure: Gimp.Procedure) -> None:
 
 def _answered(procedure: Any, work: Callable[[], Any], mode: Mode | None, interactive: bool) -> Any:
     """The procedure's return values: what was made, or a sentence about why nothing was."""
-    if interactive:
-        Gimp.progress_init("Brushwire")
     try:
         made = work()
     except (CanvasError, JobError, InvalidValue) as error:
