@@ -175,6 +175,30 @@ def read(image: Gimp.Image, area: Area, dtype: str | None = None) -> Pixels:
     return Pixels(data, area.width, area.height, 4, dtype)
 
 
+def depth_layer(image: Gimp.Image) -> Gimp.Layer | None:
+    """The chosen layer, if it shows depth: one that was read as that, or whose name says so."""
+    for layer in image.get_selected_layers():
+        detector = ((recall(layer) or {}).get("values") or {}).get("detector", "")
+        if "depth" in f"{detector} {layer.get_name()}".casefold():
+            return layer
+    return None
+
+
+def read_beneath(image: Gimp.Image, layer: Gimp.Layer, area: Area) -> tuple[Pixels, Pixels]:
+    """What is seen without a layer, as RGBA, and that layer alone, as grey of 16 bits. Raises CanvasError."""
+    copy = image.duplicate()
+    try:
+        at = [one.get_id() for one in image.get_layers()].index(layer.get_id())
+        copy.get_layers()[at].set_visible(False)
+        picture = read(copy, area)
+    finally:
+        copy.delete()
+    _, left, top = layer.get_offsets()
+    rectangle = Gegl.Rectangle.new(area.x - left, area.y - top, area.width, area.height)
+    data = layer.get_buffer().get(rectangle, 1.0, "Y' u16", Gegl.AbyssPolicy.CLAMP)
+    return picture, Pixels(data, area.width, area.height, 1, "uint16")
+
+
 def read_selection(image: Gimp.Image, area: Area) -> bytes:
     """How much each pixel of that part is selected, 0 … 255, with every step of a feathered edge as it is."""
     rectangle = Gegl.Rectangle.new(area.x, area.y, area.width, area.height)

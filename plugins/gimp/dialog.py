@@ -14,8 +14,7 @@ from gi.repository import Gimp, GimpUi, GLib, Gtk  # noqa: E402 - the versions a
 
 from ..common.studio import Studio  # noqa: E402
 from .formview import FormView  # noqa: E402
-from .modes import Mode  # noqa: E402
-from .procedures import form_of  # noqa: E402
+from .modes import Mode, form_of  # noqa: E402
 
 
 def ask(mode: Mode, values: dict[str, Any], path: Path | None) -> tuple[dict[str, Any], Path | None] | None:

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bridge_protocol import jobs
+
+from ..common.forms import Form
+
 Reads = Literal["nothing", "image", "selection", "border"]
 
 
@@ -98,7 +102,8 @@ MODES: dict[str, Mode] = {
             "upscale", "Upscale", "Upscale", "Enlarge the picture, as a new image.", makes="image", layer="Upscaled",
         ),
         Mode(
-            "mesh", "Mesh", "Depth to mesh", "Turn the picture into a textured mesh, in a file.", makes="file",
+            "mesh", "Mesh", "Depth to mesh", "Turn the picture into a textured mesh, in a file; where the "
+            "chosen layer shows depth (near is white), it is taken.", makes="file",
             hidden=frozenset({"kind", "baseline", "doffs", "near", "far", "name", "format"}),
         ),
     )
@@ -120,6 +125,11 @@ def schema_of(mode: Mode, schema: Mapping[str, Any]) -> dict[str, Any]:
     words = [one for one in fields if one["name"] in ("prompt", "negative_prompt")]
     others = [one for one in fields if one not in words]
     return {"doc": mode.doc, "fields": [*words, *(extra.to_schema() for extra in mode.extras), *others]}
+
+
+def form_of(mode: Mode, schema: Mapping[str, Any] | None = None) -> Form:
+    """The mode's form, from this version's schema or from a server's."""
+    return Form(mode.kind, schema_of(mode, schema or jobs.schema()))
 
 
 def job_fields(mode: Mode, values: Mapping[str, Any]) -> dict[str, Any]:

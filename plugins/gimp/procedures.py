@@ -13,14 +13,12 @@ from typing import Any
 
 from gi.repository import Gimp, GLib, GObject
 
-from bridge_protocol import jobs
 from bridge_protocol.painting import MAX_SEED
 from bridge_protocol.records import InvalidValue
 
 from ..common.forms import Field, Form
-from . import modes
 from .canvas import CanvasError, recall
-from .modes import MODES, Mode
+from .modes import MODES, Mode, form_of
 from .running import JobError, paint
 
 PREFIX = "brushwire-"
@@ -51,11 +49,6 @@ def create(plug_in: Gimp.PlugIn, name: str) -> Gimp.Procedure:
     if short == "again":
         return _again(plug_in, name)
     return _mode(plug_in, name, MODES[short])
-
-
-def form_of(mode: Mode, schema: dict[str, Any] | None = None) -> Form:
-    """The mode's form, from this version's schema or from a server's."""
-    return Form(mode.kind, modes.schema_of(mode, schema or jobs.schema()))
 
 
 # -- one for each mode
@@ -151,8 +144,6 @@ def _return_layers(procedure: Gimp.Procedure) -> None:
 
 def _answered(procedure: Any, work: Callable[[], Any], mode: Mode | None, interactive: bool) -> Any:
     """The procedure's return values: what was made, or a sentence about why nothing was."""
-    if interactive:
-        Gimp.progress_init("Brushwire")
     try:
         made = work()
     except (CanvasError, JobError, InvalidValue) as error:

@@ -41,6 +41,8 @@ class Run:
     def __init__(self, *, progress: bool, on_tick: Callable[[], object] = lambda: None, **studio: Any) -> None:
         self._woken = threading.Event()
         self._progress, self._on_tick = progress, on_tick
+        if progress:
+            Gimp.progress_init("Brushwire")
         self.studio = Studio("gimp", "GIMP", remembers=False, wake=self._woken.set, **studio)
 
     def __enter__(self) -> Run:

@@ -10,10 +10,10 @@ from typing import Any
 
 import gi
 
-gi.require_version("Gtk", "3.0")
-gi.require_version("GimpUi", "3.0")
+for _name in ("Gtk", "Gdk", "GimpUi"):
+    gi.require_version(_name, "3.0")
 
-from gi.repository import Gdk, GdkPixbuf, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402 - the versions are pinned first
+from gi.repository import Gdk, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402 - the versions are pinned first
 
 from bridge_protocol.handle import BridgeError  # noqa: E402
 
@@ -25,14 +25,13 @@ from ..common.thumbnails import Picture, thumbnail  # noqa: E402
 from . import work  # noqa: E402
 from .canvas import CanvasError  # noqa: E402
 from .formview import FormView  # noqa: E402
-from .modes import MODES, Mode  # noqa: E402
-from .procedures import form_of  # noqa: E402
+from .modes import MODES, Mode, form_of  # noqa: E402
+from .rows import QueueRow, Thumbnail, fitting, pixbuf_of  # noqa: E402
 from .work import Errand  # noqa: E402
 
 #: What the studio offers; a mesh goes into a file, and has its own dialog.
 STUDIO_MODES = [mode for mode in MODES.values() if mode.makes != "file"]
 PREVIEW = 300
-THUMBNAIL = 96
 _DOTS = {
     "connected": "#4caf50",
     "searching": "#e0a030",
@@ -55,7 +54,7 @@ class StudioWindow(Gtk.Window):
         self.studio = Studio("gimp", "GIMP studio", wake=lambda: GLib.idle_add(self._pump),
                              defaults={"insert": True, "mode": "generate"}, **options)  # fmt: skip
         self._errands: dict[Task, Errand] = {}
-        self._rows: dict[Task, _QueueRow] = {}
+        self._rows: dict[Task, QueueRow] = {}
         self._kinds: dict[str, str] = {}
         self._mode = MODES.get(self.studio.settings["mode"], MODES["generate"])
         self._style()
@@ -161,7 +160,7 @@ class StudioWindow(Gtk.Window):
     def _show_task(self, task: Task) -> None:
         row = self._rows.get(task)
         if row is None:
-            row = self._rows[task] = _QueueRow(task, self)
+            row = self._rows[task] = QueueRow(task, self.studio, self.insert)
             self._queue.insert(row, 0)
             row.show_all()
         row.show_task()
@@ -178,7 +177,7 @@ class StudioWindow(Gtk.Window):
             row.show_task()
 
     def _show_picture(self, picture: Picture) -> None:
-        self._preview.set_from_pixbuf(_fitting(_pixbuf(picture), PREVIEW))
+        self._preview.set_from_pixbuf(fitting(pixbuf_of(picture), PREVIEW))
 
     def _show_history(self) -> None:
         for child in self._thumbnails.get_children():
@@ -187,7 +186,7 @@ class StudioWindow(Gtk.Window):
         for entry in (history.search(self._search.get_text()) if history is not None else [])[:60]:
             path = history.thumbnail(entry.id) if history is not None else None
             if path is not None:
-                self._thumbnails.add(_Thumbnail(entry, str(path)))
+                self._thumbnails.add(Thumbnail(entry, str(path)))
         self._thumbnails.show_all()
 
     def _show_waiting(self, listing: list[dict[str, Any]]) -> None:
@@ -357,85 +356,10 @@ class StudioWindow(Gtk.Window):
 _KEPT = {"prompt", "negative_prompt", "model", "loras", "seed", "steps", "guidance_scale", "sampler"}
 
 
-class _QueueRow(Gtk.ListBoxRow):
-    """One job in the queue: its title, how far it is, and what can be done with it."""
-
-    def __init__(self, task: Task, window: StudioWindow) -> None:
-        super().__init__(activatable=False)
-        self._task, self._window = task, window
-        #: Whether the finished result was looked at.
-        self.tried = False
-        self._title = Gtk.Label(xalign=0, ellipsize=Pango.EllipsizeMode.END)
-        self._state = Gtk.Label(xalign=0, wrap=True, max_width_chars=36)
-        self._state.get_style_context().add_class("dim-label")
-        self._bar = Gtk.ProgressBar(no_show_all=True)
-        self._act = Gtk.Button(valign=Gtk.Align.CENTER, relief=Gtk.ReliefStyle.NONE)
-        self._act.connect("clicked", self._acted)
-        words = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=2)
-        for widget in (self._title, self._state, self._bar):
-            words.pack_start(widget, False, False, 0)
-        box = Gtk.Box(spacing=6, border_width=4)
-        box.pack_start(words, True, True, 0)
-        box.pack_end(self._act, False, False, 0)
-        self.add(box)
-
-    def show_task(self) -> None:
-        """Draw the task as it is now."""
-        task = self._task
-        self._title.set_text(task.title)
-        remedy = f" {task.problem.remedy}" if task.problem is not None and task.stage == "failed" else ""
-        place = " In the image." if task.placed else ""
-        self._state.set_text(f"{task.sentence}{remedy}{place}")
-        self._bar.set_visible(not task.ended)
-        if task.fraction is None:
-            self._bar.pulse()
-        else:
-            self._bar.set_fraction(task.fraction)
-        self._act.set_visible(not (task.ended and task.stage == "cancelled"))
-        self._act.set_label("Insert" if task.stage == "finished" else "Remove" if task.ended else "Cancel")
-
-    def _acted(self, _button: Gtk.Button) -> None:
-        if not self._task.ended:
-            self._window.studio.cancel(self._task)
-        elif self._task.stage == "finished":
-            self._window.insert(self._task)
-            self.show_task()
-        else:
-            self._window.studio.dismiss(self._task)
-            self.destroy()
-
-
-class _Thumbnail(Gtk.FlowBoxChild):
-    """One entry of the history."""
-
-    def __init__(self, entry: Entry, path: str) -> None:
-        super().__init__()
-        self.entry = entry
-        pixbuf = GdkPixbuf.Pixbuf.new_from_file(path)
-        image = Gtk.Image.new_from_pixbuf(_fitting(pixbuf, THUMBNAIL))
-        image.set_size_request(THUMBNAIL, THUMBNAIL)
-        self.set_tooltip_text(f"{entry.title}\nDouble click inserts it, right click offers more.")
-        self.add(image)
-
-
 def _title(text: str) -> Gtk.Label:
     label = Gtk.Label(label=text, xalign=0, margin_top=4)
     label.get_style_context().add_class("brushwire-title")
     return label
-
-
-def _pixbuf(picture: Picture) -> GdkPixbuf.Pixbuf:
-    stride = picture.width * picture.channels
-    data = GLib.Bytes.new(picture.pixels)
-    return GdkPixbuf.Pixbuf.new_from_bytes(
-        data, GdkPixbuf.Colorspace.RGB, picture.channels == 4, 8, picture.width, picture.height, stride
-    )
-
-
-def _fitting(pixbuf: GdkPixbuf.Pixbuf, side: int) -> GdkPixbuf.Pixbuf:
-    scale = side / max(pixbuf.get_width(), pixbuf.get_height())
-    size = (max(1, round(pixbuf.get_width() * scale)), max(1, round(pixbuf.get_height() * scale)))
-    return pixbuf.scale_simple(*size, GdkPixbuf.InterpType.BILINEAR)
 
 
 def _errand_of(place: dict[str, Any], kind: str) -> Errand:

@@ -132,8 +132,11 @@ def _from_words(mode: Mode, image: Gimp.Image | None, fields: dict[str, Any], pl
 
 def _from_whole(mode: Mode, image: Gimp.Image, fields: dict[str, Any], place: dict[str, Any]) -> Errand:
     area = canvas.whole(image)
-    pixels = canvas.read(image, area)
     place["area"] = [area.x, area.y, area.width, area.height]
+    layer = canvas.depth_layer(image) if mode.kind == "Mesh" else None
+    if layer is not None and layer in image.get_layers():
+        return _from_depth(mode, *canvas.read_beneath(image, layer, area), fields, place)
+    pixels = canvas.read(image, area)
     chosen = canvas.selected(image) if mode.kind == "Generate" else None
     mask = canvas.read_selection(image, area) if chosen is not None else b""
     return _with_picture(mode, pixels, mask, fields, place)
@@ -169,6 +172,20 @@ def _from_border(
     mask = modes.border_mask(inner.width, inner.height, left, top, right, bottom)
     place |= {"area": [0, 0, area.width, area.height], "sides": sides}
     return _with_picture(mode, pixels, mask, fields, place)
+
+
+def _from_depth(mode: Mode, picture: Pixels, depth: Pixels, fields: dict[str, Any], place: dict[str, Any]) -> Errand:
+    """A mesh of a depth map that is a layer: near is white, as every detector draws it."""
+
+    def make() -> PlainJob:
+        hosted = {
+            "kind": "relative",
+            "depth": Blob.of(depth.data, shape=depth.shape[:2], dtype=depth.dtype, color="data"),
+            "image": Blob.of(picture.data, shape=picture.shape, dtype=picture.dtype, color="srgb"),
+        }
+        return PlainJob(mode.kind, {**fields, **hosted})
+
+    return Errand(mode, make, place)
 
 
 def _with_picture(mode: Mode, pixels: Pixels, mask: bytes, fields: dict[str, Any], place: dict[str, Any]) -> Errand:

@@ -394,14 +394,26 @@ def others():
     return found
 
 
-def read(mesh):
-    """A control map, and a mesh."""
+def read():
+    """A control map."""
     image, layer = new(96, 64, data=meadow(96, 64), pixel_format="R'G'B'A u8")
     _, edges = succeeded("map", image, [layer], detector="canny")
-    size = [edges.get_width(), edges.get_height(), len(image.get_layers())]
-    status, error, *_ = call("mesh", image, [layer], file=Gio.File.new_for_path(mesh))
+    found = [edges.get_width(), edges.get_height(), len(image.get_layers())]
     image.delete()
-    return {"map": size, "mesh": [status == Gimp.PDBStatusType.SUCCESS, error]}
+    return found
+
+
+def mesh(path):
+    """A mesh of a picture, and of a layer that shows depth: a ramp, nearer to the right."""
+    image, _ = new(96, 64, data=meadow(96, 64), pixel_format="R'G'B'A u8")
+    ramp = b"".join(bytes((80 + x, 80 + x, 80 + x, 255)) for x in range(96)) * 64
+    depth = Gimp.Layer.new(image, "Depth", 96, 64, Gimp.ImageType.RGBA_IMAGE, 100.0, Gimp.LayerMode.NORMAL)
+    image.insert_layer(depth, None, 0)
+    put(depth, 96, 64, "R'G'B'A u8", ramp)
+    image.set_selected_layers([depth])
+    succeeded("mesh", image, [depth], file=Gio.File.new_for_path(path))
+    image.delete()
+    return True
 
 
 def again(path):

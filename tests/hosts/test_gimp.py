@@ -24,6 +24,28 @@ def gimp(shared_folder, small_server):
     return GimpHost(shared_folder / "gimp", small_server.settings.runtime)
 
 
+_ALONE = """
+import runpy, sys
+sys.path.append("/usr/lib/python3/dist-packages/")  # where gi lies
+try:
+    runpy.run_path(sys.argv[1], run_name="__main__")
+except SystemExit:
+    pass
+import brushwire_plugin.gimp.window, brushwire_plugin.gimp.dialog, brushwire_plugin.gimp.procedures
+allowed = (sys.argv[0], sys.argv[2], "/usr/lib/python3.13/", "/usr/lib/python3/dist-packages/gi/")
+files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+print("outside:", sorted(file for file in files if file and not file.startswith(allowed)))
+"""
+
+
+def test_the_folder_needs_nothing_but_the_standard_library_and_gi(gimp):
+    script = gimp.folder / "alone.py"
+    script.write_text(_ALONE)
+    arguments = ("-S", "-I", script, gimp.plugin / "brushwire.py", str(gimp.plugin))
+    done = hosts.run("python3", *arguments, env=hosts.environment(gimp.folder))
+    assert "outside: []" in done.stdout, done.stdout
+
+
 def test_a_ramp_as_a_selection_arrives_byte_equal(gimp):
     assert gimp.console("ramp") == [True, [1, 0, 255, 4]]
 

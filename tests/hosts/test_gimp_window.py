@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
 from tests.hosts import hosts
@@ -109,14 +108,17 @@ def test_materials_and_enlargements_become_layers_and_images(gimp):
     assert found["upscale"] == [192, 128, True]
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("server.verbs.annotate"), reason="the server reads no control maps yet"
-)
-def test_control_maps_become_layers_and_pictures_become_meshes_or_a_sentence(gimp, shared_folder):
-    found = gimp.console("read", timeout=240, mesh=str(shared_folder / "mesh.glb"))
-    assert found["map"] == [96, 64, 2]
-    made, error = found["mesh"]
-    if made:
-        assert (shared_folder / "mesh.glb").read_bytes()[:4] == b"glTF"
-    else:  # without a model that reads depth there is no mesh, and that is said
-        assert error
+def test_a_control_map_becomes_a_layer_of_the_images_size(gimp):
+    assert gimp.console("read", timeout=240) == [96, 64, 2]
+
+
+def test_a_layer_that_shows_depth_becomes_a_mesh_with_the_picture_below_it_as_its_texture(gimp, shared_folder):
+    path = shared_folder / "mesh.glb"
+    assert gimp.console("mesh", timeout=240, path=str(path))
+    mesh = trimesh.load(path, force="mesh")
+    assert len(mesh.faces) > 1000
+    right = mesh.vertices[:, 0] > 0
+    # The camera looks down -z: what is nearer has the larger z.
+    assert mesh.vertices[right, 2].mean() > mesh.vertices[~right, 2].mean()
+    colors = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
+    assert colors[0, 0, 2] > 200, "the sky is not at the top of the texture"

@@ -254,6 +254,31 @@ def test_a_result_that_the_disk_does_not_take_stays_with_the_server(server, host
     assert [job["id"] for job in kept_by(server)] == [task.id]
 
 
+def test_a_result_that_nobody_fetched_is_found_and_claimed(server, make_host):
+    gone = make_host(remembers=False).connect()
+    task = gone.run(prompt="a boat")
+    gone.studio.close()
+    host = make_host().connect()
+    found = []
+    host.studio.find_waiting(found.append)
+    host.pump_until(lambda: found)
+    assert [(job["id"], job["kind"], job["prompt"]) for job in found[0]] == [(task.id, "Generate", "a boat")]
+    host.studio.claim(task.id)
+    host.pump_until(lambda: host.studio.waiting)
+    assert np.array_equal(pixels(host.studio.waiting[0]), pixels(task))
+    host.studio.placed(host.studio.waiting[0])
+    host.studio.client.ping()
+    assert kept_by(server) == []
+
+
+def test_the_history_tells_when_it_has_another_result(host):
+    told = []
+    host.studio.on_history.append(lambda: told.append(host.studio.history.thumbnail(task.id)))
+    task = host.run(prompt="a boat")
+    host.pump_until(lambda: told)
+    assert told[0].is_file()
+
+
 def test_settings_of_an_earlier_job_are_used_again(host):
     task = host.run(prompt="a boat", steps=7)
     entry = host.studio.history.get(task.id)
