@@ -63,13 +63,21 @@ def version() -> str:
         return "0"
 
 
+def licence() -> bytes:
+    """The project's licence, which lies beside the sources, or with what pip knows of an installed project."""
+    beside = ROOT / "LICENSE"
+    if beside.is_file():
+        return beside.read_bytes()
+    return next(file.read_binary() for file in metadata.files("brushwire") or () if file.name == "LICENSE")
+
+
 def files_of(host: str, cache: Path | None = None) -> dict[str, bytes]:
     """Every file of a host's archive by its path. Raises VendoringFailed, imports.UnpackableImport."""
     layout = LAYOUTS[host]
     outside = {name: data.replace(b"@VERSION@", version().encode()) for name, data in
                _files(ROOT / "plugins" / host / "archive")}  # fmt: skip
     if not layout.carries:
-        return {**outside, "LICENSE": (ROOT / "LICENSE").read_bytes()}
+        return {**outside, "LICENSE": licence()}
     package = {name.removeprefix("package/"): data for name, data in outside.items() if name.startswith("package/")}
     package.setdefault("__init__.py", b"")
     package |= {f"{host}/{name}": data for name, data in _files(ROOT / "plugins" / host) if not _is_archive(name)}
@@ -86,7 +94,7 @@ def files_of(host: str, cache: Path | None = None) -> dict[str, bytes]:
     }
     for wheel in vendored.WHEELS:
         package |= vendored.sources(wheel, cache)
-    package["LICENSE"] = (ROOT / "LICENSE").read_bytes()
+    package["LICENSE"] = licence()
     package["version.json"] = json.dumps({"version": version()}).encode()
     prefix = f"{layout.package}/" if layout.package else ""
     around = {name: data for name, data in outside.items() if not name.startswith("package/")}

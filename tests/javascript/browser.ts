@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
-import { ROOT } from "./python";
+import { ROOT, type Server } from "./python";
 
 export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export const hasChromium = existsSync(CHROMIUM);
@@ -35,4 +35,13 @@ export async function open(browser: Browser, options: Parameters<Browser["newCon
     if (message.type() === "error") problems.push(message.text());
   });
   return { context, page, requests, problems };
+}
+
+/** The gallery in a window of its own, its pictures in sight. */
+export async function openGallery(browser: Browser, server: Server, options: Parameters<Browser["newContext"]>[0] = {}) {
+  const opened = await open(browser, options);
+  const { url } = await server.do<{ url: string }>("invitation");
+  await opened.page.goto(url);
+  await opened.page.locator(".tile img").first().waitFor();
+  return opened;
 }

@@ -127,7 +127,7 @@ test("who watches sees another client's job and may cancel it", async () => {
   await watcher.ping();
   const { id } = await server.do("submit", { kind: "Generate", job: { prompt: `wait-for ${gate()}`, ...quick } });
   await until(() => seen.some((event) => event.kind === "progress" && event.id === id));
-  expect(seen.find((event) => event.kind === "activity")).toMatchObject({ activity: { id, client: "krita 5.2", kind: "Generate" } });
+  expect(seen.find((event) => event.kind === "activity" && event.activity.id === id)).toMatchObject({ activity: { id, client: "krita 5.2", kind: "Generate" } });
   watcher.cancel(id);
   expect(await server.do("wait", { id })).toEqual({ code: "cancelled" });
 });

@@ -133,6 +133,10 @@ async function taken(imageData: ImageData, source: Bounds, bounds: Bounds, chann
     const from = await imageData.getData({ chunky: true, fullRange: true });
     const out: Pixels = { data: arrayOf(imageData.componentSize, (bounds.right - bounds.left) * (bounds.bottom - bounds.top) * channels), width: bounds.right - bounds.left, height: bounds.bottom - bounds.top, channels };
     const full = imageData.componentSize === 32 ? 1 : 2 ** imageData.componentSize - 1;
+    if (components === channels && width === out.width && height === out.height) {
+      out.data.set(from);
+      return out;
+    }
     for (let y = 0; y < height; y++) {
       const row = y + source.top - bounds.top;
       if (row < 0 || row >= out.height) continue;

@@ -28,6 +28,7 @@ export function Compare({ ids }: { ids: [string, string] }) {
             <span class="line" style={{ left: `${split}%` }} aria-hidden="true" />
             <input type="range" min={0} max={100} value={split} aria-label="Where the second picture begins" onInput={(event) => setSplit(Number(event.currentTarget.value))} />
           </div>
+          <div class="asked" tabIndex={0} role="region" aria-label="What the two jobs were asked">
           <table>
             <thead>
               <tr>
@@ -46,6 +47,7 @@ export function Compare({ ids }: { ids: [string, string] }) {
               ))}
             </tbody>
           </table>
+          </div>
         </>
       )}
     </Dialog>

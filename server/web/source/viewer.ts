@@ -22,9 +22,10 @@ export class Viewer {
   private readonly camera = new PerspectiveCamera(35, 1, 0.01, 100);
   private readonly controls: OrbitControls;
   private readonly observer: ResizeObserver;
+  private changed = true;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
+    this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: true });
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     this.renderer.toneMapping = ACESFilmicToneMapping;
     const room = new PMREMGenerator(this.renderer);
@@ -43,8 +44,9 @@ export class Viewer {
     this.observer.observe(canvas.parentElement!);
     this.resize();
     this.renderer.setAnimationLoop(() => {
-      this.controls.update();
-      this.renderer.render(this.scene, this.camera);
+      // What stands still is not drawn again: it would only warm the machine that paints.
+      if (this.controls.update() || this.changed) this.renderer.render(this.scene, this.camera);
+      this.changed = false;
     });
   }
 
@@ -84,6 +86,7 @@ export class Viewer {
     this.controls.minDistance = size / 4;
     this.controls.maxDistance = size * 8;
     this.controls.update();
+    this.changed = true;
   }
 
   private resize(): void {
@@ -91,6 +94,7 @@ export class Viewer {
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / Math.max(1, height);
     this.camera.updateProjectionMatrix();
+    this.changed = true;
   }
 }
 
@@ -135,5 +139,5 @@ function sphere(maps: Map<string, WireBlob>, anisotropy: number): Object3D {
     displacementMap: texture("height"),
     displacementScale: maps.has("height") ? 0.03 : 0,
   });
-  return new Group().add(new Mesh(new SphereGeometry(0.5, 192, 128), material));
+  return new Group().add(new Mesh(new SphereGeometry(0.5, 160, 96), material));
 }
