@@ -173,6 +173,7 @@ class BrushwireDocker(DockWidget):
         self.live.stop()
         self.strokes.stop()
         self.overlay.detach()
+        self.steering.set_document(None)
         for listeners, own in (
             (self.studio.on_state, self._show_state),
             (self.studio.on_task, self._task_changed),
@@ -260,6 +261,7 @@ class BrushwireDocker(DockWidget):
             self.live.stop()
             self.strokes.stop()
             self.overlay.clear()
+            self.picture.hide()
         else:
             try:
                 self.live.start(self.form)

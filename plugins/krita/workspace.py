@@ -360,3 +360,4 @@ class Workspace:
     def close(self) -> None:
         """Give up what is on its way into documents; it stays in the history."""
         self.slices.stop()
+        self.documents.forget()

@@ -151,6 +151,7 @@ def _live_on(krita, side: int) -> Iterator[Row]:
     krita.run("""
         d.choose("live"); d.prompt.setPlainText("echo small"); d.paint()
         shown_at = []
+        d.live.sent.clear()
         def on_picture(task):
             d._live_picture(task)
             if task.stage == "finished":
