@@ -141,6 +141,14 @@ class History:
                 return None
         return made or None
 
+    def adopt(self, entry: Entry, small: bytes = b"") -> None:
+        """Take an entry that came from elsewhere, such as a document; small: its thumbnail as a PNG file."""
+        if small:
+            folder = self._folder_of(entry.id)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _thumbnail_name(0)).write_bytes(small)
+        self._put(entry)
+
     def remove(self, job_id: str) -> None:
         """Forget a job and all that was kept of it."""
         with self._lock:

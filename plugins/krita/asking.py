@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge_protocol.blobs import Blob
 from plugins.common.forms import Form
 
 from . import pixels
 from .bounds import Bounds
-from .canvas import Canvas, CanvasError, Mask
+from .canvas import Canvas, CanvasError, Mask, Reading
 from .pixels import Picture
 from .texts import tr
 
 _SMALLEST, _LARGEST, _STEP = 64, 8192, 8
+
+
+@dataclass(frozen=True)
+class Read:
+    """Pixels that were read and have not been rearranged yet: that is done in the studio's worker thread."""
+
+    reading: Reading
+    without_alpha: bool = False
+
+    def blob(self) -> Blob:
+        """As the payload that travels."""
+        picture = self.reading.picture()
+        return (pixels.opaque(picture) if self.without_alpha else picture).blob()
+
+
+def without_alpha(image: Picture | Read) -> Picture | Read:
+    """The same colours without alpha."""
+    return replace(image, without_alpha=True) if isinstance(image, Read) else pixels.opaque(image)
 
 
 def job_of(form: Form, hosted: dict[str, Any]) -> Any:
@@ -21,7 +41,7 @@ def job_of(form: Form, hosted: dict[str, Any]) -> Any:
 
 
 def _blobs(value: Any) -> Any:
-    if isinstance(value, Picture):
+    if isinstance(value, (Picture, Read)):
         return value.blob()
     if isinstance(value, dict):
         return {name: _blobs(one) for name, one in value.items()}

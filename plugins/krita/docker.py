@@ -14,7 +14,7 @@ from bridge_protocol.records import InvalidValue
 from plugins.common.forms import Form
 from plugins.common.tasks import Task
 
-from . import rasters
+from . import kept, rasters
 from .canvas import Canvas, CanvasError
 from .form_view import FormView, PromptEdit
 from .history_view import HistoryView
@@ -173,6 +173,7 @@ class BrushwireDocker(DockWidget):
         self.live.stop()
         self.strokes.stop()
         self.overlay.detach()
+        self.steering.set_document(None)
         for listeners, own in (
             (self.studio.on_state, self._show_state),
             (self.studio.on_task, self._task_changed),
@@ -260,6 +261,7 @@ class BrushwireDocker(DockWidget):
             self.live.stop()
             self.strokes.stop()
             self.overlay.clear()
+            self.picture.hide()
         else:
             try:
                 self.live.start(self.form)
@@ -377,7 +379,15 @@ class BrushwireDocker(DockWidget):
         self.history.forget_icon(job_id)
         self.history.refresh()
         # The history writes its files in the studio's worker thread.
-        QtCore.QTimer.singleShot(400, lambda: (self.history.forget_icon(job_id), self.history.refresh()))
+        QtCore.QTimer.singleShot(400, lambda: self._history_written(job_id))
+
+    def _history_written(self, job_id: str) -> None:
+        self.history.forget_icon(job_id)
+        self.history.refresh()
+        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
+        document = self.workspace.documents.find(str(entry.place.get("document"))) if entry is not None else None
+        if document is not None and self.studio.history is not None:
+            kept.keep(document, self.studio.history, self.workspace.documents.id_of(document))
 
     def _placed(self, job_id: str) -> None:
         self.overlay.clear()
@@ -428,6 +438,8 @@ class BrushwireDocker(DockWidget):
     def _look(self) -> None:
         """Notice that another document is worked in, or that layers are gone."""
         document = self.workspace.document
+        if document is not None and document != self.steering.document and self.studio.history is not None:
+            kept.adopt(document, self.studio.history)
         self.history.set_document(self.workspace.documents.id_of(document) if document is not None else "")
         if document != self.steering.document:
             self.steering.set_document(document)

@@ -47,6 +47,10 @@ class Documents:
                 return document
         return None
 
+    def forget(self) -> None:
+        """Let go of every document, before Krita does."""
+        self._seen.clear()
+
     def _forget_closed(self) -> None:
         opened = Krita.instance().documents()
         self._seen = [(known, document) for known, document in self._seen if document in opened]

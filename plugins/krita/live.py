@@ -97,6 +97,8 @@ class Live:
         self._bounds = Bounds(0, 0, 0, 0)
         self._bands: Bands | None = None
         self._seen: list[bytes] = []
+        #: Bands to look at: those of a stroke, after which a picture is asked for at once, and all in turn.
+        self._near: list[int] = []
         self._queue: list[int] = []
         self._changed = False
         self._task: Task | None = None
@@ -141,8 +143,7 @@ class Live:
         if self._form is not None:
             inside = bounds.intersect(self._bounds).relative_to(self._bounds)
             first, last = inside.y // TILE, (inside.bottom - 1) // TILE
-            near = [index for index in range(len(self._seen)) if first <= index <= last]
-            self._queue = near + [index for index in self._queue if index not in near]
+            self._near = [index for index in range(len(self._seen)) if first <= index <= last]
             self._timer.start(0)
 
     def changed_words(self) -> None:
@@ -168,13 +169,16 @@ class Live:
             return
         end = time.perf_counter() + BUDGET
         try:
-            while self._queue and time.perf_counter() < end:
+            stroke = bool(self._near)
+            while self._near:
+                self._look_at(self._near.pop(0), canvas, bands)
+            while self._queue and not stroke and time.perf_counter() < end:
                 self._look_at(self._queue.pop(0), canvas, bands)
         except CanvasError as error:  # the canvas was made smaller, or the document is about to close
             self._workspace.failed(error)
             self.stop()
             return
-        if self._queue:
+        if self._queue and not stroke:
             self._timer.start(0)
             return
         if (self._changed or self._stale) and bands.whole:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from plugins.common.files import UnreadableFile
 from plugins.common.settings import Preset, read_preset
@@ -13,17 +13,31 @@ from .layers import read_hand_over
 from .qt import QtWidgets
 from .texts import tr
 
-if TYPE_CHECKING:
-    from .docker import BrushwireDocker
-
 _FILES = "Brushwire (*.json)"
 _MAPS = "Brushwire (*.npz)"
+
+
+class Docker(Protocol):
+    """What the menu needs of the docker that it belongs to."""
+
+    studio: Any
+    workspace: Any
+    steering: Any
+    mode: Any
+    forms: dict[str, Any]
+    form: Any
+
+    def choose(self, key: str) -> None: ...
+
+    def load_values(self, kind: str, values: dict[str, Any]) -> None: ...
+
+    def complain(self, sentence: str, remedy: str) -> None: ...
 
 
 class DockerMenu(QtWidgets.QToolButton):
     """A button with a menu that is made anew each time it opens, so that it shows the presets that there are."""
 
-    def __init__(self, docker: BrushwireDocker) -> None:
+    def __init__(self, docker: Docker) -> None:
         super().__init__()
         self._docker = docker
         self.setText("☰")

@@ -48,6 +48,7 @@ class Overlay(QtWidgets.QWidget):
     def detach(self) -> None:
         """Leave Krita's widgets, before they are gone."""
         self.clear()
+        self._document = None
         self.setParent(None)
         self._host = None
 

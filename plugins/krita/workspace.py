@@ -22,7 +22,7 @@ from plugins.common.tasks import Task
 from . import canvas as canvases
 from . import documents, pixels, pose, rasters
 from .animation import frame_times, place_frames, read_frames
-from .asking import job_of, size_for, transparent_part
+from .asking import Read, job_of, size_for, transparent_part, without_alpha
 from .bounds import Bounds
 from .canvas import Canvas, CanvasError, Mask
 from .layers import ControlLayer, Exact, SteeringLayers
@@ -115,7 +115,7 @@ class Workspace:
         if mask is not None and mode.takes in ("selection", "transparent"):
             # Hard: the layer's own alpha blends at the border, and the colours below it are whole.
             hosted["mask"] = pixels.mask_of(pixels.hard(mask.within(bounds)), bounds.width, bounds.height)
-            hosted["image"] = pixels.opaque(hosted["image"])
+            hosted["image"] = without_alpha(hosted["image"])
         if "controls" in {field.name for field in form.hosted}:
             hosted["controls"] = [self._control(canvas, control, bounds) for control in steering.controls]
             yield
@@ -166,7 +166,7 @@ class Workspace:
         reading = canvas.read(bounds)
         while not reading.advance():
             yield
-        return canvas.to_travel(reading)
+        return Read(reading) if reading.format.travels_as_it_is else canvas.to_travel(reading)
 
     def _control(self, canvas: Canvas, control: ControlLayer, bounds: Bounds) -> dict[str, Any]:
         fields = {"kind": control.kind, "weight": control.weight, "start": control.start, "end": control.end}
@@ -243,10 +243,14 @@ class Workspace:
                 self._applying.discard(result.id)
                 return
         elif mode.becomes == "group":
-            layers = [
-                canvas.layer(picture, bounds.x, bounds.y, output.name, as_data=output.name not in _COLOURS)
-                for output, picture in pictures_of(result)
-            ]
+            layers = []
+            for output, picture in pictures_of(result):
+                colour = output.name in _COLOURS
+                layers.append(canvas.layer(picture, bounds.x, bounds.y, output.name, as_data=not colour))
+                layers[-1].setVisible(
+                    colour
+                )  # the material is seen by its colours; its other maps are there to be used
+                yield
             canvas.place_group(layers, name)
         elif mode.becomes == "frames":
             frames = [picture for _, picture in pictures_of(result)]
@@ -356,3 +360,4 @@ class Workspace:
     def close(self) -> None:
         """Give up what is on its way into documents; it stays in the history."""
         self.slices.stop()
+        self.documents.forget()

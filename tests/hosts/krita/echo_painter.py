@@ -1,7 +1,7 @@
 """The real engine, and beside it words that give back what was sent, so that tests see what a host sends.
 
-``echo image`` paints the image as it came, ``echo mask`` the mask, ``echo control`` the first control's array, and
-``echo slowly`` takes a second for each step.
+``echo image`` paints the image as it came, ``echo mask`` the mask, ``echo control`` the first control's array;
+``echo slowly`` takes a second for each step, and ``echo small`` paints next to nothing.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class EchoPainter:
         return Painting(pictures, seeds, width, height, "echo", [], {"sampling": 0.0})
 
     def _picture(self, what, request):
+        if what == "small":
+            return np.full((64, 64, 3), 200, np.uint8)
         if what == "mask":
             return np.repeat(request.mask[:, :, None], 3, axis=2)
         if what == "control":
