@@ -12,7 +12,6 @@ from depth3d.texels import texels
 from tests.bench.table import Row, in_turns
 
 SIDE, VIEWS, TEXTURE = 1024, 8, 2048
-SECONDS = 10.0
 
 
 def bumpy_ball(rows: int = 224, columns: int = 224) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,4 +45,4 @@ def rows() -> list[Row]:
 
     took, least = in_turns(ours, theirs, rounds=3, warm_up=1)
     what = f"bake {VIEWS} views of {SIDE}² onto {len(faces)} triangles, {TEXTURE}²"
-    return [Row(what, took, least, "projecting every texel", f"{SECONDS:g} s", took < SECONDS * 1000)]
+    return [Row(what, took, least, "projecting every texel", "at most 1", took <= least)]
