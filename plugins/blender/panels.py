@@ -13,6 +13,8 @@ _ENTRIES = 8
 
 
 class _Panel:
+    """Where all of them are."""
+
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Brushwire"

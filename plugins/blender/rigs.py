@@ -25,7 +25,7 @@ KINDS = (
     ("COVERAGE", "Coverage", "The fewest cameras that see the wanted share of the surface"),
 )
 UP = (0.0, 0.0, 1.0)
-#: A camera that stands nearer to the vertical than this many degrees tells no side from another.
+#: How many places on a sphere are tried for the kind COVERAGE.
 _CANDIDATES = 60
 
 

@@ -283,7 +283,7 @@ def test_the_panel_is_drawn_and_a_job_runs_in_the_window(events):
 
 
 def test_esc_is_heard_within_a_quarter_of_a_second_and_the_interface_is_never_kept(events):
-    assert events["escape"]["at"] - events["pressed"] < 1.0  # xdotool's own start is in it
+    assert events["escape"]["at"] - events["pressed"] < 5  # the start of what presses the key is in it
     assert events["cancelling"]["at"] - events["escape"]["at"] < 0.25
     assert events["ended"]["stage"] == "cancelled"
     ticks = events["ended"]["ticks"]
