@@ -128,7 +128,8 @@ def _painted(
     """What the model paints: anew, or over the given picture."""
     job, arrays = controls_read(job, arrays, painter, on_progress, cancelled)
     common = {field.name: getattr(job, field.name) for field in fields(PaintingFields)}
-    size = {"width": job.width, "height": job.height} if base is None else {}
+    # One side alone is that of a square.
+    size = {"width": job.width or job.height, "height": job.height or job.width} if base is None else {}
     request = request_of(Generate(**common, **size, seamless=job.seamless), arrays)
     request = replace(request, tile="native")
     if base is not None:

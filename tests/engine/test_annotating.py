@@ -28,10 +28,13 @@ from transformers import (
 
 from server.engine import detectors, materials, packages, relief, torus
 from server.engine.annotating import Annotator
+from server.engine.annotators.people import People
+from server.engine.annotators.ssd import Region
 from server.engine.catalog import Catalog
 from server.engine.detectors import DETECTORS, AnnotateRequest
 from server.engine.errors import Cancelled, EngineError, InvalidRequest, RefusedModel, UnknownModel
 from tests import tiny_models
+from tests.engine import drawn_hand
 from tests.shipped import WEIGHTS, needs
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -314,6 +317,35 @@ def test_a_pose_is_the_same_at_another_size_and_of_two_people_there_are_two():
     nobody = annotator.annotate(AnnotateRequest(skimage.coffee(), "pose"))
     assert not nobody.exact["keypoints"].any()
     assert not nobody.control.any()
+
+
+@needs(packages.MEDIAPIPE)
+@pytest.mark.parametrize("turned", [0, 1, 3])
+def test_the_fingertips_of_a_drawn_hand_are_found_however_it_is_turned(turned):
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert runs the models")
+    picture = np.rot90(drawn_hand.picture(), turned).copy()
+
+    def place(point):
+        x, y = point
+        for _ in range(turned):  # np.rot90 goes against the clock
+            x, y = y, 256 - x
+        return np.array([x, y])
+
+    found = People([WEIGHTS]).hand(picture, Region(128, 128, 320), place(drawn_hand.WRIST))
+    assert found is not None
+    for finger, tip in enumerate(drawn_hand.TIPS):
+        assert np.hypot(*(found[4 * finger + 4, :2] - place(tip))) < 12, finger
+    assert np.hypot(*(found[0, :2] - place(drawn_hand.WRIST))) < 25
+
+
+def test_a_region_of_the_picture_is_cut_and_its_points_are_put_back_however_it_is_turned():
+    picture = np.zeros((80, 100, 3), np.uint8)
+    picture[20:24, 60:64] = 255
+    for turn in (0.0, 0.7, -2.0):
+        region = Region(55, 30, 40, turn)
+        cut = region.cut(picture, 160)
+        y, x = np.argwhere(cut[..., 0] > 0.5).mean(0) + 0.5
+        np.testing.assert_allclose(region.to_picture(np.array([[x / 160, y / 160]]))[0], (62, 22), atol=0.15)
 
 
 def test_a_job_says_whose_points_they_are(tmp_path):

@@ -118,6 +118,23 @@ class People:
             people.append(Person(body, left, right, self._face(picture, points) if face else None))
         return people
 
+    def hand(self, picture: NDArray[np.uint8], frame: Region, wrist: Float) -> Float | None:
+        """The hand in a part of the picture whose palm is nearest to a point (2,); (21, 3), or None."""
+        palms = _PALMS.found(*self._detections("palm_detection/palm_detection_full", frame.cut(picture, 192)))
+        if not palms:
+            return None
+        palm = min(palms, key=lambda one: np.hypot(*(frame.to_picture(one.keypoints[:1])[0] - wrist)))
+        region = (
+            ssd.around(frame, palm.centre, float(palm.size.max()), palm.keypoints[0], palm.keypoints[2], np.pi / 2)
+            .scaled(1.0, up=0.5)
+            .scaled(2.6)
+        )
+        raw, present, *_rest = self._network("hand_landmark/hand_landmark_full")(region.cut(picture, 224))
+        if present.item() < _LEAST_PRESENT:
+            return None
+        places = region.to_picture(raw.reshape(21, 3)[:, :2] / 224)
+        return np.column_stack([places, np.full(21, present.item())])
+
     def _network(self, name: str) -> Network:
         if name not in self._networks:
             self._networks[name] = Network(name, self._folders)
@@ -156,24 +173,8 @@ class People:
             shoulders = float(np.hypot(*(points[11, :2] - points[12, :2])))
             # A forearm that points at the camera is short: the shoulders then say how large a hand is.
             side = 2.2 * max(arm, 0.6 * shoulders)
-            found.append(self._hand(picture, Region(float(hand[0]), float(hand[1]), side), points[wrist, :2]))
+            found.append(self.hand(picture, Region(float(hand[0]), float(hand[1]), side), points[wrist, :2]))
         return found[0], found[1]
-
-    def _hand(self, picture: NDArray[np.uint8], frame: Region, wrist: Float) -> Float | None:
-        palms = _PALMS.found(*self._detections("palm_detection/palm_detection_full", frame.cut(picture, 192)))
-        if not palms:
-            return None
-        palm = min(palms, key=lambda one: np.hypot(*(frame.to_picture(one.keypoints[:1])[0] - wrist)))
-        region = (
-            ssd.around(frame, palm.centre, float(palm.size.max()), palm.keypoints[0], palm.keypoints[2], np.pi / 2)
-            .scaled(1.0, up=0.5)
-            .scaled(2.6)
-        )
-        raw, present, *_rest = self._network("hand_landmark/hand_landmark_full")(region.cut(picture, 224))
-        if present.item() < _LEAST_PRESENT:
-            return None
-        places = region.to_picture(raw.reshape(21, 3)[:, :2] / 224)
-        return np.column_stack([places, np.full(21, present.item())])
 
     def _face(self, picture: NDArray[np.uint8], points: Float) -> Float | None:
         """(70, 3) of the person's face."""
