@@ -99,7 +99,7 @@ def _material(what: str, material: Material) -> Iterator[Row]:
 
 def _enlarging() -> Iterator[Row]:
     upscaler = Upscaler([WEIGHTS], best_device())
-    albedo = from_float(of_photograph("gravel", 256).albedo, EIGHT)
+    albedo = from_float(of_photograph("gravel", 128).albedo, EIGHT)
     large = upscaler.upscale(UpscaleRequest(albedo, 4, wraps=RING)).image
     worst = max(torus.seam_ratio(large))
     yield at_most("gravel's albedo enlarged ×4: gradient across the edge", worst, 1.0, "inside", 1.15, "")
