@@ -134,7 +134,7 @@ class Annotator:
             from server.engine.annotators.depth import DepthModel
 
             return DepthModel(detectors.models(self.folders)[detector.model], self.device)
-        from server.engine.annotators.aux import AuxDetector
+        from server.engine.annotators.borrowed import AuxDetector
 
         return AuxDetector(detector, self.folders, self.device)
 
