@@ -239,7 +239,7 @@ class SaveMapsOperator(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Depth and normals as float32, keypoints, and the camera."""
+        """Depth, normals, mist and albedo as float32, lines, keypoints, and the camera."""
         scene, camera = context.scene, context.scene.camera
         try:
             shot = cameras.camera_of(scene, camera)
@@ -247,9 +247,15 @@ class SaveMapsOperator(bpy.types.Operator):
             self.report({"ERROR"}, f"{refused} {refused.remedy}")
             return {"CANCELLED"}
         depsgraph = context.evaluated_depsgraph_get()
-        seen = capture.maps(scene, depsgraph, camera, shot)
+        triangles = capture.gather(depsgraph)
+        seen = maps.maps_of(triangles, shot, near=camera.data.clip_start, far=camera.data.clip_end)
+        haze = scene.world.mist_settings if scene.world is not None else None
+        start, length = (haze.start, haze.depth) if haze is not None else (camera.data.clip_start, camera.data.clip_end)
         keypoints, _ = capture.poses(capture.people(depsgraph), shot)
-        arrays = {"depth": seen.depth, "normal": seen.normal, "edges": maps.edges(seen)}
+        arrays = {
+            "depth": seen.depth, "normal": seen.normal, "edges": maps.edges(seen),
+            "mist": maps.mist(seen.depth, start, length), "albedo": maps.albedo(triangles, seen),
+        }  # fmt: skip
         if len(keypoints):
             arrays["pose"] = keypoints
         arrays["camera"] = np.frombuffer(json.dumps(shot.to_dict()).encode(), np.uint8)
@@ -257,7 +263,7 @@ class SaveMapsOperator(bpy.types.Operator):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             np.savez(file, **arrays)
-        self.report({"INFO"}, f"The maps are in {path.name}.")
+        self.report({"INFO"}, " ".join([f"The maps are in {path.name}.", *triangles.notes]))
         return {"FINISHED"}
 
 

@@ -114,6 +114,8 @@ def test_maps_are_saved_as_kritas_docker_opens_them(report):
     assert maps["depth"].dtype == np.float32
     assert maps["depth"].shape == (128, 160)
     assert maps["normal"].shape == (128, 160, 3)
+    assert maps["albedo"].shape == (128, 160, 4)
+    assert 0 <= maps["mist"].min() < maps["mist"].max() <= 1
     assert json.loads(bytes(maps["camera"]))["width"] == 160
     assert report["save_maps"]["changed"] == []
 
