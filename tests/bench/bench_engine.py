@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,9 @@ def rows() -> Iterator[Row]:
     usual, bare = ours_at(Speed.from_environment(torch.device("cpu"))), ours_at(Speed())
     yield _row("a picture, warm, as the server paints", usual, plain(STARTER), "StableDiffusionPipeline", "≤ 1", 1.0)
     yield _row("the same with channels last", ours_at(Speed(channels_last=True)), bare, "all switches off")
+    if shutil.which("c++") is None:
+        print("No C++ compiler is there: `compile` was not measured.", file=sys.stderr)
+        return
     yield _row("the same compiled", ours_at(Speed(compiled=True)), bare, "all switches off")
 
 
