@@ -110,6 +110,11 @@ def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditio
             f"regions are given, and {checkpoint.info.name} paints all of a picture from the same words.",
             "Leave them out, or take a model of another family.",
         )
+    limit, words = _MOST_TOKENS[family], pipeline.components[checkpoint.encoders()[-1][1]]
+    for picture in (*positive, *negative):
+        count_of = len(words(prompts.plain_text(picture[0]), truncation=False, verbose=False).input_ids)
+        if count_of > limit:
+            work.report(f"The prompt has {count_of} tokens, and this model reads the first {limit} of them.")
     loras = tuple((info.id, weight) for info, weight in plan.models.loras)
 
     def encoded(pictures: list[list[Stage]], step: int) -> dict[str, Any]:
@@ -134,6 +139,8 @@ def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditio
     return Conditioning(arguments, steps, [encoded(stages, 0)["prompt_embeds"] for stages in regional])
 
 
+#: What the family's longest text encoder reads of a prompt, as its pipeline in diffusers has it.
+_MOST_TOKENS = {"sd3": 256, "flux": 512, "qwen-image": 512, "z-image": 512}
 #: Families whose words have a length of their own, so that others cannot take their place at a later step.
 _FIXED_WORDS = ("qwen-image", "z-image")
 
