@@ -251,9 +251,11 @@ class Worker:
 def engine_painter(setup: Setup) -> Any:
     """The real painter."""
     from server.engine.catalog import Catalog
-    from server.engine.diffusion import Painter
+    from server.engine.diffusion import Painter, chosen_device
+    from server.engine.speed import Speed
 
-    return Painter(Catalog(list(setup.models)), setup.device)
+    device = chosen_device(setup.device)
+    return Painter(Catalog(list(setup.models)), str(device), speed=Speed.from_environment(device))
 
 
 def main(connection: Connection, setup: Setup) -> None:

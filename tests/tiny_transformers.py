@@ -110,7 +110,7 @@ def _z() -> Any:
     return diffusers.ZImagePipeline(
         transformer=diffusers.ZImageTransformer2DModel(
             in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
-            axes_dims=[8, 4, 4], axes_lens=[256, 32, 32],
+            axes_dims=[8, 4, 4], axes_lens=[1024, 32, 32],
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=_vae(16), text_encoder=Qwen3Model(config),
         tokenizer=_words(),

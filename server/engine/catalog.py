@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from server.engine import esrgan_names
 from server.engine.detectors import AUX_FOLDER, ESTIMATORS
@@ -20,6 +20,7 @@ from server.engine.headers import read_header
 from server.engine.probe import (
     DESCRIBED,
     Description,
+    Kind,
     describe_pipeline,
     describe_single_file,
     pickle_refusal,
@@ -69,10 +70,10 @@ class Catalog:
 
     def models(self) -> list[ModelInfo]:
         """All models: checkpoints first, the starter before all others, those that can only inpaint last, by name."""
-        order = {"checkpoint": 0, "controlnet": 1, "lora": 2, "vae": 3, "image_adapter": 4, "image_encoder": 5}
+        kinds = get_args(Kind)
         return sorted(
             self._models.values(),
-            key=lambda m: (order[m.kind], not m.starter, "text-to-image" not in m.tasks, m.name.lower(), m.id),
+            key=lambda m: (kinds.index(m.kind), not m.starter, "text-to-image" not in m.tasks, m.name.lower(), m.id),
         )
 
     def refused(self) -> list[Refused]:
@@ -129,6 +130,10 @@ class Catalog:
             f"There is no image encoder for {adapter.name}.",
             "Put the image encoder that its authors name (a folder with config.json) into a model folder.",
         )
+
+    def embeddings(self, checkpoint: ModelInfo) -> tuple[ModelInfo, ...]:
+        """The textual inversions that fit the checkpoint; a prompt asks for one by its name."""
+        return tuple(info for info in self.models() if info.kind == "embedding" and info.fits(checkpoint))
 
     def roots(self) -> list[Path]:
         """The folders that are looked through, the starter's first."""

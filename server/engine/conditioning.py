@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from server.engine import prompts
 from server.engine.errors import InvalidRequest
+from server.engine.headers import read_header
 from server.engine.loader import Checkpoint
 from server.engine.plan import Plan
 from server.engine.prompts import Segment
 from server.engine.work import Work
 
 Stage = tuple[Segment, ...]
+#: What a text encoder reads: the number of a word, or the vector of a textual inversion, (width,).
+Token = int | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +110,11 @@ def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditio
             f"regions are given, and {checkpoint.info.name} paints all of a picture from the same words.",
             "Leave them out, or take a model of another family.",
         )
+    limit, words = _MOST_TOKENS[family], pipeline.components[checkpoint.encoders()[-1][1]]
+    for picture in (*positive, *negative):
+        count_of = len(words(prompts.plain_text(picture[0]), truncation=False, verbose=False).input_ids)
+        if count_of > limit:
+            work.report(f"The prompt has {count_of} tokens, and this model reads the first {limit} of them.")
     loras = tuple((info.id, weight) for info, weight in plan.models.loras)
 
     def encoded(pictures: list[list[Stage]], step: int) -> dict[str, Any]:
@@ -128,6 +139,8 @@ def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditio
     return Conditioning(arguments, steps, [encoded(stages, 0)["prompt_embeds"] for stages in regional])
 
 
+#: What the family's longest text encoder reads of a prompt, as its pipeline in diffusers has it.
+_MOST_TOKENS = {"sd3": 256, "flux": 512, "qwen-image": 512, "z-image": 512}
 #: Families whose words have a length of their own, so that others cannot take their place at a later step.
 _FIXED_WORDS = ("qwen-image", "z-image")
 
@@ -169,20 +182,22 @@ class _Clip:
         self.pairs = [(getattr(pipeline, text), getattr(pipeline, words)) for text, words in checkpoint.encoders()]
         self.texts = checkpoint.texts
         self.adapted = tuple((info.id, weight) for info, weight in plan.models.loras)
+        self.embeddings = Embeddings(plan)
 
     def stretches(self, stage: Stage) -> int:
-        return max(len(self._stretches(tokenizer, stage)) for _, tokenizer in self.pairs)
+        return max(len(self._stretches(number, stage)) for number in range(len(self.pairs)))
 
     def encode(self, stage: Stage, stretches: int) -> Encoded:
         """A stage, filled up with empty stretches to that many."""
         return self.texts.get_or_make(
-            (stage, stretches, self.clip_skip, self.adapted), lambda: self._encode(stage, stretches)
+            (stage, stretches, self.clip_skip, self.adapted, self.embeddings.ids),
+            lambda: self._encode(stage, stretches),
         )
 
     def _encode(self, stage: Stage, count: int) -> Encoded:
         outputs, pooled = [], None
-        for encoder, tokenizer in self.pairs:
-            stretches = self._stretches(tokenizer, stage)
+        for number, (encoder, tokenizer) in enumerate(self.pairs):
+            stretches = self._stretches(number, stage)
             stretches += [[]] * (count - len(stretches))
             hidden, projected = self._hidden(encoder, tokenizer, stretches)
             if any(weight != 1 for stretch in stretches for _, weight in stretch):
@@ -191,32 +206,43 @@ class _Clip:
             pooled = projected if len(self.pairs) > 1 else None  # the last encoder's, of the first stretch
         return Encoded(torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0], pooled)
 
-    def _stretches(self, tokenizer: Any, stage: Stage) -> list[list[tuple[int, float]]]:
-        """(id, weight) for each token of each stretch."""
+    def _stretches(self, number: int, stage: Stage) -> list[list[tuple[Token, float]]]:
+        """Each token and its weight, of each stretch, for the text encoder of that number."""
+        _, tokenizer = self.pairs[number]
         room = tokenizer.model_max_length - 2
-        stretches: list[list[tuple[int, float]]] = [[]]
+        stretches: list[list[tuple[Token, float]]] = [[]]
         for part in stage:
             if part.pause:
                 if stretches[-1]:
                     stretches.append([])
                 continue
-            text = self.pipeline.maybe_convert_prompt(part.text, tokenizer)  # textual inversions of several tokens
-            for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids:
-                if len(stretches[-1]) == room:
-                    stretches.append([])
-                stretches[-1].append((token, part.weight))
+            for text, vectors in self.embeddings.parts(part.text, number):
+                tokens: list[Token] = list(vectors)
+                if text:
+                    tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+                for token in tokens:
+                    if len(stretches[-1]) == room:
+                        stretches.append([])
+                    stretches[-1].append((token, part.weight))
         return stretches if stretches[-1] or len(stretches) == 1 else stretches[:-1]
 
     def _hidden(
-        self, encoder: Any, tokenizer: Any, stretches: Sequence[Sequence[tuple[int, float]]]
+        self, encoder: Any, tokenizer: Any, stretches: Sequence[Sequence[tuple[Token, float]]]
     ) -> tuple[Tensor, Tensor]:
         """(stretches, tokens, width) and (1, width) for tokens whose weights are left aside."""
         length = tokenizer.model_max_length
-        rows = []
-        for stretch in stretches:
-            row = [tokenizer.bos_token_id, *(token for token, _ in stretch), tokenizer.eos_token_id]
+        rows, learned = [], []
+        for number, stretch in enumerate(stretches):
+            # A learned vector has no token; any will do in its place.
+            words = [0 if isinstance(token, Tensor) else token for token, _ in stretch]
+            learned += [(number, at, t) for at, (t, _) in enumerate(stretch, start=1) if isinstance(t, Tensor)]
+            row = [tokenizer.bos_token_id, *words, tokenizer.eos_token_id]
             rows.append(row + [tokenizer.pad_token_id] * (length - len(row)))
         ids = torch.tensor(rows, device=self.device)
+        with _learned(encoder, learned):
+            return self._read(encoder, ids)
+
+    def _read(self, encoder: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.pairs) == 1 and self.clip_skip == 0:
             hidden = encoder(ids)[0]
             return hidden, hidden[:1, 0]
@@ -234,10 +260,65 @@ class _Clip:
         return hidden, output[0][:1]
 
     def _weigh(
-        self, encoder: Any, tokenizer: Any, stretches: Sequence[Sequence[tuple[int, float]]], hidden: Tensor
+        self, encoder: Any, tokenizer: Any, stretches: Sequence[Sequence[tuple[Token, float]]], hidden: Tensor
     ) -> Tensor:
         empty, _ = self._hidden(encoder, tokenizer, [[]])
         weights = torch.ones(hidden.shape[:2], dtype=hidden.dtype, device=hidden.device)
         for row, stretch in enumerate(stretches):
             weights[row, 1 : 1 + len(stretch)] = torch.tensor([weight for _, weight in stretch])
         return torch.where(weights[..., None] == 1, hidden, empty + weights[..., None] * (hidden - empty))
+
+
+class Embeddings:
+    """The textual inversions (Gal et al. 2022) that a plan's words name: vectors that take a word's place.
+
+    ids: of those that are named.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        texts = [*plan.prompts, *plan.negative_prompts, *(region.prompt for region in plan.request.regions)]
+        named = [info for info in plan.models.embeddings if any(_named(info.name).search(text) for text in texts)]
+        self.ids = tuple(info.id for info in named)
+        self._vectors: dict[str, list[Tensor]] = {}
+        for info in named:
+            read_header(info.path)
+            stored = load_file(info.path)
+            self._vectors[info.name] = [
+                stored[key].float() for key in ("emb_params", "clip_l", "clip_g") if key in stored
+            ]
+        self._all = re.compile("|".join(_named(name).pattern for name in self._vectors)) if named else None
+
+    def parts(self, text: str, encoder: int) -> list[tuple[str, Tensor]]:
+        """A text in parts: words, or the vectors, (n, width), that the encoder of that number reads."""
+        nothing = torch.empty(0, 0)
+        if self._all is None:
+            return [(text, nothing)]
+        found, start = [], 0
+        for match in self._all.finditer(text):
+            found += [(text[start : match.start()], nothing), ("", self._vectors[match[0]][encoder])]
+            start = match.end()
+        return [*found, (text[start:], nothing)]
+
+
+def _named(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+
+
+@contextmanager
+def _learned(encoder: Any, places: Sequence[tuple[int, int, Tensor]]) -> Iterator[None]:
+    """Let a text encoder find vectors at some places, (row, position, vector), instead of its words' own."""
+    if not places:
+        yield
+        return
+
+    def exchange(_: Any, __: Any, output: Tensor) -> Tensor:
+        output = output.clone()
+        for row, position, vector in places:
+            output[row, position] = vector.to(output)
+        return output
+
+    handle = encoder.get_input_embeddings().register_forward_hook(exchange)
+    try:
+        yield
+    finally:
+        handle.remove()

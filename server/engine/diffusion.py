@@ -38,6 +38,7 @@ from server.engine.materials import Estimates
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest, Progress, check
 from server.engine.plan import Models, Plan, choose, plan
 from server.engine.sampling import raise_if
+from server.engine.speed import Speed
 from server.engine.torus import Wraps
 from server.engine.upscalers import Enlarged, UpscaleRequest
 from server.engine.upscaling import Upscaler
@@ -48,13 +49,16 @@ class Painter:
     """Paints one request at a time on one device, and keeps the models warm between them.
 
     catalog: what can be asked for. device: a torch device's name, or None for the best one that is there.
-    memory_budget: bytes of weights that may stay loaded; None means what the device can spare.
+    memory_budget: bytes of weights that may stay loaded; None means what the device can spare. speed: None paints bit
+    for bit what diffusers paints.
     """
 
-    def __init__(self, catalog: Catalog, device: str | None = None, memory_budget: int | None = None) -> None:
+    def __init__(
+        self, catalog: Catalog, device: str | None = None, memory_budget: int | None = None, speed: Speed | None = None
+    ) -> None:
         self.catalog = catalog
-        self.device = torch.device(device) if device else best_device()
-        self.loader = Loader(self.device, memory_budget)
+        self.device = chosen_device(device)
+        self.loader = Loader(self.device, memory_budget, speed=speed)
         self.upscaler = Upscaler(catalog.folders, self.device)
         self.annotator = Annotator(catalog.folders, self.device)
         self._one_at_a_time = Lock()
@@ -220,6 +224,11 @@ class Painter:
                     f"{name} is {getattr(plan, name)}; a seamless picture of {checkpoint.info.name} needs a multiple "
                     f"of {period}.", f"Take {max(64, round(side / period) * period)}.",
                 )  # fmt: skip
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """The device of that name, or the best one that is there."""
+    return torch.device(name) if name else best_device()
 
 
 def best_device() -> torch.device:

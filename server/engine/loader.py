@@ -131,15 +131,15 @@ class Loader:
     """Models on one device.
 
     device: where they go. budget: bytes of weights that may stay loaded; None for what the device can spare.
-    configs: the folder of configurations for single files. speed: how checkpoints are prepared; None is what the
-    environment asks for.
+    configs: the folder of configurations for single files. speed: how checkpoints are prepared; None is
+    as they are.
     """
 
     def __init__(
         self, device: torch.device, budget: int | None = None, configs: Path = CONFIGS, speed: Speed | None = None
     ) -> None:
         _silence_libraries()
-        self.speed = Speed.from_environment() if speed is None else speed
+        self.speed = speed or Speed()
         self.device = device
         self.dtype = weight_dtype(device)
         self.budget = device_budget(device) if budget is None else budget

@@ -29,6 +29,7 @@ class Models:
     vae: ModelInfo | None = None
     image_adapters: tuple[ModelInfo, ...] = ()
     image_encoder: ModelInfo | None = None
+    embeddings: tuple[ModelInfo, ...] = ()
 
     def ids(self) -> tuple[str, ...]:
         """Ids of those that the loader keeps."""
@@ -112,7 +113,8 @@ def choose(catalog: Catalog, request: PaintRequest) -> Models:
                 f"{other.name} ({other.kind}, {other.family}) does not fit {checkpoint.name} ({checkpoint.family}).",
                 f"Take a {other.kind} that was made for {checkpoint.name}'s family, or another checkpoint.",
             )
-    return Models(checkpoint, nets, loras, vae, adapters, encoders[0] if encoders else None)
+    encoder = encoders[0] if encoders else None
+    return Models(checkpoint, nets, loras, vae, adapters, encoder, catalog.embeddings(checkpoint))
 
 
 def plan(request: PaintRequest, models: Models, wildcards: Mapping[str, Sequence[str]]) -> Plan:

@@ -13,7 +13,7 @@ from server.engine.errors import RefusedModel
 from server.engine.families import Family
 from server.engine.headers import Header, read_header
 
-Kind = Literal["checkpoint", "controlnet", "lora", "vae", "image_adapter", "image_encoder"]
+Kind = Literal["checkpoint", "controlnet", "lora", "vae", "image_adapter", "image_encoder", "embedding"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
 CONTROLS: tuple[str, ...] = get_args(Control)
@@ -51,6 +51,8 @@ class Description:
 
     def fits(self, checkpoint: Description) -> bool:
         """Whether this ControlNet, LoRA or autoencoder can be used with the checkpoint, as far as headers tell."""
+        if self.kind == "embedding":  # SDXL's two text encoders are of one width each in all its checkpoints
+            return self.family == checkpoint.family and (self.family == "sdxl" or self.layout == checkpoint.layout[1:2])
         if self.kind == "image_adapter":
             return self.family == checkpoint.family and self.layout[:1] == checkpoint.layout[1:2]
         if self.kind == "vae":  # SD's and SDXL's have one architecture, and no header tells them apart
@@ -152,6 +154,10 @@ def describe_single_file(path: Path, header: Header) -> Description:
     shapes = header.shapes
     if any(key.endswith(_LORA_SUFFIXES) for key in shapes):
         return Description("lora", _lora_family(path, header), header.size)
+    if {"clip_l", "clip_g"} <= set(shapes):
+        return Description("embedding", "sdxl", header.size, layout=(shapes["clip_l"][-1], shapes["clip_g"][-1]))
+    if len(shapes.get("emb_params", ())) == 2:
+        return Description("embedding", "sd15", header.size, layout=(shapes["emb_params"][1],))
     looks_by = shapes.get("ip_adapter.1.to_k_ip.weight", ())
     if len(looks_by) == 2:
         # What it takes from the encoder: the projected picture, or (the finer kinds) each patch.

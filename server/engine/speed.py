@@ -1,6 +1,7 @@
-"""Switches that make painting faster on some machines, each off unless it was measured to help where it is the default.
+"""Switches that make painting faster on some machines; docs/performance.md has what each was measured to bring.
 
-They are read from the environment variable BRUSHWIRE_SPEED, a list such as ``channels-last,compile,attention=flash``.
+The server reads them from the environment variable BRUSHWIRE_SPEED: a list such as ``compile,attention=flash``, or
+``plain`` for none, which paints bit for bit what plain diffusers paints.
 """
 
 from __future__ import annotations
@@ -29,9 +30,15 @@ class Speed:
     attention: str | None = None
 
     @classmethod
-    def from_environment(cls) -> Speed:
-        """What BRUSHWIRE_SPEED asks for. Raises InvalidRequest for a word that is no switch."""
-        words = [word.strip() for word in os.environ.get(_VARIABLE, "").split(",") if word.strip()]
+    def from_environment(cls, device: torch.device) -> Speed:
+        """What BRUSHWIRE_SPEED asks for; without it, what was measured to help on such a device.
+
+        Raises InvalidRequest for a word that is no switch.
+        """
+        asked = os.environ.get(_VARIABLE, "")
+        if not asked:
+            return cls(channels_last=device.type == "cpu")
+        words = [word.strip() for word in asked.split(",") if word.strip() not in ("", "plain")]
         attention = None
         for word in words:
             name, _, value = word.partition("=")
@@ -40,7 +47,7 @@ class Speed:
             elif word not in ("channels-last", "compile"):
                 raise InvalidRequest(
                     f"{_VARIABLE} holds {word!r}, which is no switch.",
-                    "Take some of: channels-last, compile, attention=NAME.",
+                    "Take some of: channels-last, compile, attention=NAME; or plain.",
                 )
         return cls("channels-last" in words, "compile" in words, attention)
 

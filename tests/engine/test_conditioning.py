@@ -202,3 +202,37 @@ def test_a_depth_range_is_shared_between_views(paint):
     assert (pictures[0] != pictures[1]).any()
     alone = [paint(controls=(ControlInput("depth", one, metric=True),)).images[0] for one in (near, far)]
     np.testing.assert_array_equal(*alone)  # each is its own range: white
+
+
+@FAMILIES
+def test_a_textual_inversion_takes_the_place_of_its_name(models, tmp_path, model):
+    tiny_models.copy(models / model, tmp_path / model)
+    file = tmp_path / "my-style.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    vectors = {"emb_params": 24} if model == "sd" else {"clip_l": 24, "clip_g": 16}
+    save_file({name: torch.randn(2, width, generator=generator) for name, width in vectors.items()}, file)
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    assert next(info for info in painter.catalog.models() if info.name == "my-style").kind == "embedding"
+
+    def paint(prompt: str) -> np.ndarray:
+        return painter.paint(PaintRequest(prompt, seed=3, steps=2)).images[0]
+
+    learned, longer = paint("a wall in my-style"), paint("a wall in my-styles")
+    file.unlink()
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    assert (paint("a wall in my-style") != learned).any()
+    np.testing.assert_array_equal(paint("a wall in my-styles"), longer)  # another word
+
+
+def test_a_textual_inversion_of_a_words_own_vector_paints_what_the_word_paints(models, tmp_path):
+    tiny_models.copy(models / "sd", tmp_path / "sd")
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    parts = painter.loader.checkpoint(painter.catalog.default()).parts
+    ids = parts["tokenizer"]("red wall", add_special_tokens=False).input_ids
+    own = parts["text_encoder"].get_input_embeddings().weight[ids]
+    save_file({"emb_params": own.detach().clone()}, tmp_path / "zz9.safetensors")
+    painter.catalog.rescan()
+    said, learned = (
+        painter.paint(PaintRequest(f"a {w}, (moss:1.2)", seed=3, steps=2)).images[0] for w in ("red wall", "zz9")
+    )
+    np.testing.assert_array_equal(said, learned)

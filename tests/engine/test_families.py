@@ -179,6 +179,11 @@ def test_changing_words_and_regions_act_or_say_that_they_do_not(paint, family):
             paint(regions=regions)
 
 
+def test_a_prompt_that_is_longer_than_the_model_reads_is_told(paint):
+    assert any("reads the first" in sentence for sentence in paint(prompt="brick " * 400, steps=1).fallbacks)
+    assert paint(prompt="brick", steps=1).fallbacks == []
+
+
 def test_what_the_family_cannot_do_is_refused_by_name(paint):
     with pytest.raises(InvalidRequest, match="Take Euler"):
         paint(sampler="DDIM")
