@@ -10,6 +10,7 @@ import hashlib
 import io
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,18 @@ def _fetch(wheel: Wheel, cache: Path) -> bytes:
     if kept.is_file() and hashlib.sha256(kept.read_bytes()).hexdigest() == wheel.sha256:
         return kept.read_bytes()
     cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"{wheel.name}-{wheel.version}.part"
+    # A folder of its own: of several that fetch at once, the last one's file stays, and it is the same.
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        found = _download(wheel, Path(folder))
+        data = found.read_bytes()
+        if hashlib.sha256(data).hexdigest() != wheel.sha256:
+            sentence = f"{wheel.name} {wheel.version} is not the file that was reviewed."
+            raise VendoringFailed(sentence, "Do not use that package index.")
+        found.replace(kept)
+    return data
+
+
+def _download(wheel: Wheel, folder: Path) -> Path:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"),
@@ -96,12 +108,4 @@ def _fetch(wheel: Wheel, cache: Path) -> bytes:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         remedy = "Check the connection to the package index, and that this Python has pip."
         raise VendoringFailed(f"{wheel.name} {wheel.version} could not be downloaded: {reason}.", remedy)
-    data = found[0].read_bytes()
-    if hashlib.sha256(data).hexdigest() != wheel.sha256:
-        found[0].unlink()
-        raise VendoringFailed(
-            f"{wheel.name} {wheel.version} is not the file that was reviewed.", "Do not use that package index."
-        )
-    found[0].replace(kept)
-    folder.rmdir()
-    return data
+    return found[0]
