@@ -265,8 +265,10 @@ def test_a_training_from_exported_weights_begins_with_what_they_know(
     found = shipped.code_of(tmp_path / "w")
     image = pictures * 2 - 1
     wanted = patch_code.encode(image)
-    assert (found.encode(image) - wanted).square().mean() < 1e-3 * wanted.var()
-    assert (found.decode(wanted) - patch_code.decode(wanted)).square().mean() < 2e-2 * image.var()
+    assert (found.encode(image) - wanted).square().mean() < 5e-3 * wanted.var()  # they are in half precision
+    assert (
+        found.decode(wanted) - patch_code.decode(wanted)
+    ).square().mean() < 0.1 * image.var()  # the mean patch is guessed
     assert shipped.tokenizer_of(tmp_path / "w")("red brick").input_ids == tokenizer("red brick").input_ids
 
     (tmp_path / "run").mkdir()
