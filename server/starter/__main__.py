@@ -11,7 +11,7 @@ import typer
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from server.starter import autoencoder, config, curves, diffusion, materials, pool
+from server.starter import autoencoder, config, curves, diffusion, materials, pool, shipped
 from server.starter import code as codes
 from server.starter import evaluate as evaluation
 from server.starter import export as exports
@@ -23,29 +23,27 @@ from server.starter.words import COLORS, MATERIALS
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 app.command()(evaluation.evaluate)
 Recipe = Annotated[Path, typer.Option(help="the recipe")]
+Start = Annotated[
+    Path | None, typer.Option("--from", help="exported weights to go on from, where there is no checkpoint yet")
+]
 
 
 @app.command()
 def grow(recipe: Recipe = config.DEFAULT) -> None:
     """Make the pool's pictures: a little of each kind in turn."""
     options = _options(recipe)
-    large = options.pool.zoom * pool.SIZE
-    if large % 8 or large < pool.SIZE:
-        raise typer.BadParameter(
-            f"[pool] zoom is {options.pool.zoom}; 256 times it must be 256 or more, a multiple of 8"
-        )
     most = max(options.pool.materials, options.pool.scenes, options.pool.people)
     for number in range(1, most + 1):
         for kind in pool.KINDS:
             chunks = -(-getattr(options.pool, kind) * number // most)
-            pool.grow(options.out / "pool", kind, chunks, options.seed, options.device, options.pool.zoom)
+            pool.grow(options.out / "pool", kind, chunks, options.seed, options.device)
 
 
 @app.command()
-def train(recipe: Recipe = config.DEFAULT) -> None:
+def train(recipe: Recipe = config.DEFAULT, start: Start = None) -> None:
     """Train the denoiser, the text encoder and the ControlNets; goes on where it stopped."""
     options = _options(recipe)
-    tokenizer, code = prepare(options)
+    tokenizer, code = prepare(options, start)
 
     folder = options.out / "pool"
     seen: tuple[list[Path], dict[str, Stock]] = ([], {})
@@ -57,15 +55,15 @@ def train(recipe: Recipe = config.DEFAULT) -> None:
             seen = (chunks, stock_up(folder, tokenizer, options.device))
         return seen[1]
 
-    diffusion.train(options, tokenizer, code, restock)
+    diffusion.train(options, tokenizer, code, restock, start_from=start)
 
 
 @app.command()
-def train_autoencoder(recipe: Recipe = config.DEFAULT) -> None:
+def train_autoencoder(recipe: Recipe = config.DEFAULT, start: Start = None) -> None:
     """Train the first stage's decoder; may run beside `train`."""
     options = _options(recipe)
-    tokenizer, code = prepare(options)
-    autoencoder.train(options, code, stock_up(options.out / "pool", tokenizer, options.device))
+    tokenizer, code = prepare(options, start)
+    autoencoder.train(options, code, stock_up(options.out / "pool", tokenizer, options.device), start)
 
 
 @app.command()
@@ -102,18 +100,21 @@ def sheet(
     seed: int = 0,
 ) -> None:
     """Draw every material that the model is taught, in its own colours."""
-    maps = materials.render(list(MATERIALS), 192, torch.Generator().manual_seed(seed))
+    tiles = materials.render(list(MATERIALS), 256, torch.Generator().manual_seed(seed)).image
     rows = -(-len(MATERIALS) // 6)
     canvas = torch.ones(rows * 6, 3, 192, 192)
-    canvas[: len(MATERIALS)] = maps.image
+    canvas[: len(MATERIALS)] = materials.shown(MATERIALS, tiles, 192)
     canvas = canvas.view(rows, 6, 3, 192, 192).permute(0, 3, 1, 4, 2).reshape(rows * 192, 6 * 192, 3)
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((canvas * 255).byte().numpy()).save(out)
 
 
-def prepare(options: config.Config) -> tuple[CLIPTokenizer, codes.PatchCode]:
-    """The tokenizer and the latent code: made from the pool once, then read."""
+def prepare(options: config.Config, start: Path | None = None) -> tuple[CLIPTokenizer, codes.PatchCode]:
+    """The tokenizer and the latent code: made from the pool once, or taken from exported weights, then read."""
     words, code_path = options.out / "tokenizer", options.out / "code.safetensors"
+    if start is not None and not code_path.exists():
+        shipped.tokenizer_of(start).save_pretrained(words)
+        shipped.code_of(start).save(code_path)
     chunks = {kind: pool.read(options.out / "pool", kind) for kind in pool.KINDS}
     if not words.exists():
         rng = Random(options.seed)

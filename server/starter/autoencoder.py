@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from server.starter import config
+from server.starter import config, shipped
 from server.starter.code import PATCH, PatchCode
 from server.starter.diffusion import rate_factor_of, save_atomically
 from server.starter.networks import build_autoencoder
@@ -20,10 +21,12 @@ CHECKPOINT = "autoencoder.pt"
 LOSSES = "autoencoder.jsonl"
 
 
-def train(options: config.Config, code: PatchCode, stocks: dict[str, Stock]) -> None:
+def train(options: config.Config, code: PatchCode, stocks: dict[str, Stock], start_from: Path | None = None) -> None:
     """Train the decoder, going on from the last checkpoint in `options.out` if there is one.
 
     Each step draws its random numbers from the seed and its own number alone. The encoder needs no training.
+
+    start_from: exported weights to begin with where there is no checkpoint yet.
     """
     recipe, device = options.autoencoder, options.device
     torch.manual_seed(options.seed)
@@ -37,6 +40,10 @@ def train(options: config.Config, code: PatchCode, stocks: dict[str, Stock]) -> 
         first = state["step"]
         _restore(network, state)
         optimizer.load_state_dict(state["optimizer"])
+    elif start_from is not None:
+        begun = shipped.autoencoder_of(start_from)
+        parts = {"decoder": begun.decoder.state_dict(), "post_quant_conv": begun.post_quant_conv.state_dict()}
+        _restore(network, parts)
     network.train()
     start, losses = time.monotonic(), []
     for step in range(first, recipe.steps):
@@ -44,11 +51,11 @@ def train(options: config.Config, code: PatchCode, stocks: dict[str, Stock]) -> 
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + 500_000_000 + step)
         image = _crops(stocks, recipe, generator)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * rate_factor_of(step, 100, recipe.steps)
+            group["lr"] = recipe.rate * rate_factor_of(step, 100, recipe.steps, recipe.cooldown)
         noise = torch.randn(len(image), options.code.channels, *(recipe.crop // PATCH,) * 2, generator=generator)
         strength = recipe.noise * torch.rand(len(image), 1, 1, 1, generator=generator)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=options.bf16):
-            loss = decoder_loss(network, code, image, (noise * strength).to(device))
+            loss = decoder_loss(network, code, image, (noise * strength).to(device), recipe.grid)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(learning, 1.0)
@@ -73,17 +80,31 @@ def trained(options: config.Config, code: PatchCode) -> AutoencoderKL:
     return network.eval()
 
 
-def decoder_loss(network: AutoencoderKL, code: PatchCode, image: Tensor, noise: Tensor) -> Tensor:
+def decoder_loss(network: AutoencoderKL, code: PatchCode, image: Tensor, noise: Tensor, grid: float) -> Tensor:
     """How far the decoder's picture is from (b, 3, h, w) in [-1, 1]: pixels, edges, and the strength of textures.
 
     Pixels alone teach it to leave out what the code does not hold; the amplitudes of small windows' spectra are right
-    for any texture of the right kind, wherever its grains lie.
+    for any texture of the right kind, wherever its grains lie. What they leave is a step at the borders of the code's
+    patches: `grid` weighs how far the steps between pixels are, on each place of the patch, from the picture's.
     """
     painted = network.decode((code.encode(image) + noise) / code.factor).sample.float()
     loss = (painted - image).abs().mean()
-    loss = loss + 0.5 * (_slopes(painted, 2) - _slopes(image, 2)).abs().mean()
-    loss = loss + 0.5 * (_slopes(painted, 3) - _slopes(image, 3)).abs().mean()
+    for axis in (2, 3):
+        found, true = painted.diff(dim=axis), image.diff(dim=axis)
+        loss = loss + 0.5 * (found - true).abs().mean()
+        loss = loss + 0.5 * grid * (patch_steps(found, axis) - patch_steps(true, axis)).abs().mean()
     return loss + 0.25 * (_amplitudes(painted) - _amplitudes(image)).abs().mean()
+
+
+def patch_steps(difference: Tensor, axis: int) -> Tensor:
+    """(b, 8) mean sizes of the steps between neighbours along an axis, by their place in the patch; the last is the
+    step across the border.
+
+    difference: (b, c, h, w) of neighbours along the axis, one less there than the picture has pixels.
+    """
+    sizes = difference.abs().mean(dim=(1, 5 - axis))
+    whole = sizes.shape[1] // PATCH * PATCH
+    return sizes[:, :whole].unflatten(1, (-1, PATCH)).mean(dim=1)
 
 
 def _crops(stocks: dict[str, Stock], recipe: config.Autoencoder, generator: torch.Generator) -> Tensor:
@@ -91,10 +112,6 @@ def _crops(stocks: dict[str, Stock], recipe: config.Autoencoder, generator: torc
     share = torch.rand((), generator=generator)
     kind = "materials" if share < 0.5 else kinds[int(share * 1000) % len(kinds)]
     return draw(stocks[kind], recipe.batch, recipe.crop, None, generator).image
-
-
-def _slopes(image: Tensor, axis: int) -> Tensor:
-    return image.diff(dim=axis)
 
 
 def _amplitudes(image: Tensor) -> Tensor:

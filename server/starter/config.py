@@ -16,7 +16,6 @@ class Pool:
     materials: int
     scenes: int
     people: int
-    zoom: float
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,9 @@ class Autoencoder:
     batch: int
     crop: int
     noise: float
+    grid: float
     steps: int
+    cooldown: int
     rate: float
 
 
@@ -63,10 +64,12 @@ class Controlnet:
 class Diffusion:
     steps: int
     warmup: int
+    cooldown: int
     rate: float
     text_rate: float
     ema: float
     dropout: float
+    early: float
     crop: int
     batch: int
     whole_batch: int

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from server.starter import config
+from server.starter import config, shipped
 from server.starter.code import PatchCode
 from server.starter.networks import CONTROLS, build_controlnet, build_unet, noised, schedule_alphas
 from server.starter.stock import Sample, Stock, draw
@@ -40,6 +40,7 @@ def train(
     code: PatchCode,
     restock: Callable[[], dict[str, Stock]],
     stop_after: int | None = None,
+    start_from: Path | None = None,
 ) -> None:
     """Train up to `options.diffusion.steps`, going on from the last checkpoint in `options.out` if there is one.
 
@@ -48,6 +49,7 @@ def train(
 
     restock: reads the pool; called at the start and after each checkpoint, as the pool may grow.
     stop_after: stop, with a checkpoint, after this many steps in all.
+    start_from: exported weights to begin with where there is no checkpoint yet.
     """
     recipe, device = options.diffusion, options.device
     networks = build(options, tokenizer).to(device)
@@ -59,6 +61,8 @@ def train(
         state = torch.load(path, map_location=device, weights_only=True)
         first = state["step"]
         networks.load_state_dict(state["networks"])
+    elif start_from is not None:
+        shipped.start_from(networks, start_from)
     else:
         _learn_names(options, networks["text"], stocks)
     words = list(networks["text"].parameters())
@@ -74,16 +78,19 @@ def train(
     empty = tokens_of(tokenizer, [""]).to(device)
     alphas = schedule_alphas().to(device)
     code = code.to(device)
+    # Half way between errors of the code and errors of the picture: coarse components come before fine ones.
+    weights = code.synthesis.norm(dim=1) / code.synthesis.norm(dim=1).mean()
     networks.train()
     end = min(recipe.steps, stop_after or recipe.steps)
     start, losses = time.monotonic(), []
     for step in range(first, end):
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        kind, sample = choose(stocks, options, step / recipe.steps, generator)
+        parts = choose(stocks, options, step, generator)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * rate_factor_of(step, recipe.warmup, recipe.steps)
+            group["lr"] = group["rate"] * rate_factor_of(step, recipe.warmup, recipe.steps, recipe.cooldown)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=options.bf16):
-            loss = _loss(networks, sample, code, alphas, empty, recipe.dropout, generator)
+            errors = _errors(networks, [sample for _, sample in parts], code, alphas, empty, recipe, generator)
+            loss = (torch.cat(errors) * weights).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
@@ -93,11 +100,17 @@ def train(
             keep = min(recipe.ema, (step + 1) / (step + 10)) ** _AVERAGE_EVERY
             with torch.no_grad():
                 torch._foreach_lerp_(average, [p.detach() for p in networks.parameters()], 1 - keep)
-        losses.append({"step": step, "kind": kind, "loss": loss.detach()})
+        losses += [
+            {"step": step, "kind": kind, "loss": error.detach().mean()}
+            for (kind, _), error in zip(parts, errors, strict=True)
+        ]
         done = step + 1
         if done % 25 == 0:
-            recent = sum(float(entry["loss"]) for entry in losses[-25:]) / len(losses[-25:])
-            print(f"step {done}/{recipe.steps}  loss {recent:.4f}  {time.monotonic() - start:.0f} s", flush=True)
+            recent = [float(entry["loss"]) for entry in losses if entry["step"] > step - 25]
+            print(
+                f"step {done}/{recipe.steps}  loss {sum(recent) / len(recent):.4f}  {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
         if done % recipe.checkpoint == 0 or done == end:
             save_atomically(path, {
                 "step": done, "networks": networks.state_dict(), "average": average,
@@ -120,37 +133,49 @@ def averaged(options: config.Config, tokenizer: CLIPTokenizer) -> tuple[int, nn.
 
 
 def choose(
-    stocks: dict[str, Stock], options: config.Config, progress: float, generator: torch.Generator
-) -> tuple[str, Sample]:
-    """What one step trains on; progress: 0 at the training's start, 1 at its end. Returns a name for the log too."""
+    stocks: dict[str, Stock], options: config.Config, step: int, generator: torch.Generator
+) -> list[tuple[str, Sample]]:
+    """What one step trains on: materials, and of the rendered kinds one with at most one kind of control image.
+
+    Both are in each step, or its gradient would pull toward one alone. Each comes with a name for the log.
+    """
     recipe = options.diffusion
-    dice = torch.rand(4, generator=generator).tolist()
-    low, high = recipe.whole_share
-    whole = dice[0] < low + (high - low) * progress
+    dice = torch.rand(3, generator=generator).tolist()
+    early, late = recipe.whole_share
+    cooled = max(0.0, 1 - (recipe.steps - step) / recipe.cooldown)
     # Whole pictures are for composition; a material has none, but must learn to fill a large canvas all the same.
-    materials_share = recipe.material_share * (0.5 if whole else 1.0)
+    whole = dice[0] < early + (late - early) * cooled
     rendered = [kind for kind in ("scenes", "people") if kind in stocks]
-    if dice[1] < materials_share or not rendered:
-        kind = "materials"
-    else:
-        kind = rendered[-1] if dice[2] > 0.6 else rendered[0]
-    stock = stocks[kind]
-    control = None
-    if stock.controls and dice[3] < recipe.control_share:
-        # A person's pose is the hardest to learn: half of its controlled pictures are for it.
-        names = ["pose", "pose", "depth", "normal"] if "pose" in stock.controls else ["depth", "normal"]
-        control = names[int(dice[3] / recipe.control_share * len(names) * 0.9999)]
-    size = stock.image.shape[-1] if whole else recipe.crop
     count = recipe.whole_batch if whole else recipe.batch
-    name = f"{kind}{'-whole' if whole else ''}{'-' + control if control else ''}"
-    return name, draw(stock, count, size, control, generator)
+    for_materials = round(count * recipe.material_share) if rendered else count
+    drawn = [("materials", for_materials, None)]
+    if rendered:
+        kind = rendered[-1] if dice[1] > 0.6 else rendered[0]
+        control = None
+        if stocks[kind].controls and dice[2] < recipe.control_share:
+            # A person's pose is the hardest to learn: most of the controlled people are for it.
+            names = ["pose", "pose", "depth", "normal"] if "pose" in stocks[kind].controls else ["depth", "normal"]
+            control = names[int(dice[2] / recipe.control_share * len(names) * 0.9999)]
+        drawn.append((kind, count - for_materials, control))
+    # The last is rendered where anything is, and its pictures are never larger than a material's.
+    size = stocks[drawn[-1][0]].image.shape[-1] if whole else recipe.crop
+    return [
+        (
+            f"{kind}{'-whole' if whole else ''}{'-' + control if control else ''}",
+            draw(stocks[kind], many, size, control, generator),
+        )
+        for kind, many, control in drawn
+    ]
 
 
-def rate_factor_of(step: int, warmup: int, steps: int) -> float:
-    """Warm-up, then half a cosine to nothing."""
+def rate_factor_of(step: int, warmup: int, steps: int, cooldown: int) -> float:
+    """Warm-up, a constant rate, and over the last `cooldown` steps a fall to nothing that is steep at first.
+
+    So a training of open length needs its end only when it cools down (Hägele et al. 2024: 1 - sqrt).
+    """
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+    return 1 - math.sqrt(max(0.0, 1 - (steps - step) / cooldown))
 
 
 def save_atomically(path: Path, state: dict[str, Any]) -> None:
@@ -160,27 +185,46 @@ def save_atomically(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _loss(
-    networks: nn.ModuleDict, sample: Sample, code: PatchCode, alphas: Tensor, empty: Tensor, dropout: float,
-    generator: torch.Generator,
-) -> Tensor:  # fmt: skip
-    device = sample.image.device
-    count = len(sample.image)
-    clean = code.encode(sample.image)
+def _errors(
+    networks: nn.ModuleDict, samples: list[Sample], code: PatchCode, alphas: Tensor, empty: Tensor,
+    recipe: config.Diffusion, generator: torch.Generator,
+) -> list[Tensor]:  # fmt: skip
+    """The mean square error of v for each picture and channel (b, c) of each sample; all pictures have one size."""
+    device = samples[0].image.device
+    counts = [len(sample.image) for sample in samples]
+    count = sum(counts)
+    clean = code.encode(torch.cat([sample.image for sample in samples]))
     noise = torch.randn(clean.shape, generator=generator).to(device)
     # One time step from each of b equal spans: less chance in the loss than b free ones.
-    spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    timesteps = (spread * len(alphas)).long().clamp(max=len(alphas) - 1).to(device)
+    spread = torch.cat([(torch.arange(b) + torch.rand(b, generator=generator)) / b for b in counts])
+    timesteps = (spread**recipe.early * len(alphas)).long().clamp(max=len(alphas) - 1).to(device)
     noisy, wanted = noised(clean, noise, timesteps, alphas)
-    dropped = (torch.rand(count, generator=generator) < dropout).to(device)
-    states = networks["text"](torch.where(dropped[:, None], empty, sample.tokens)).last_hidden_state
-    residuals: dict[str, Any] = {}
-    if sample.control is not None:
+    dropped = (torch.rand(count, generator=generator) < recipe.dropout).to(device)
+    tokens = torch.cat([sample.tokens for sample in samples])
+    states = networks["text"](torch.where(dropped[:, None], empty, tokens)).last_hidden_state
+    said = networks["unet"](noisy, timesteps, states, **_residuals(networks, samples, noisy, timesteps, states)).sample
+    return list((said.float() - wanted).square().mean(dim=(2, 3)).split(counts))
+
+
+def _residuals(
+    networks: nn.ModuleDict, samples: list[Sample], noisy: Tensor, timesteps: Tensor, states: Tensor
+) -> dict[str, Any]:
+    """What the ControlNets say to the UNet about the samples that have a control image; zero for the others."""
+    total: list[Tensor] = []
+    start = 0
+    for sample in samples:
+        here = slice(start, start + len(sample.image))
+        start = here.stop
+        if sample.control is None:
+            continue
         name, hint = sample.control
-        down, middle = networks[name](noisy, timesteps, states, hint, return_dict=False)
-        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-    said = networks["unet"](noisy, timesteps, states, **residuals).sample
-    return nn.functional.mse_loss(said.float(), wanted)
+        down, middle = networks[name](noisy[here], timesteps[here], states[here], hint, return_dict=False)
+        around = (0, 0, 0, 0, 0, 0, here.start, len(noisy) - here.stop)
+        padded = [nn.functional.pad(residual, around) for residual in (*down, middle)]
+        total = [a + b for a, b in zip(total, padded, strict=True)] if total else padded
+    if not total:
+        return {}
+    return {"down_block_additional_residuals": tuple(total[:-1]), "mid_block_additional_residual": total[-1]}
 
 
 def _learn_names(options: config.Config, text: nn.Module, stocks: dict[str, Stock]) -> None:

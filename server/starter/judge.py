@@ -30,8 +30,8 @@ JOINTS = 14
 class MaterialJudge(nn.Module):
     """Names the material and the colour of a picture that is filled by one; pictures of any size from 64² on.
 
-    Materials are learned at the scale of 256² pictures of one tile. A texture is known by the statistics of its
-    features at every scale, so each stage's mean and deviation go into the answer.
+    Materials are learned as large as the model is taught them (`materials.shown`). A texture is known by the
+    statistics of its features at every scale, so each stage's mean and deviation go into the answer.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (28, 56, 88, 128)) -> None:

@@ -24,7 +24,7 @@ from server.starter.judge import (
     overlap,
     places,
 )
-from server.starter.materials import render
+from server.starter.materials import render, shown
 from server.starter.people import people
 from server.starter.scenes import scenes
 from server.starter.words import COLORS, MATERIALS, SHAPES
@@ -68,7 +68,7 @@ def train(
     seed: int = 11,
     swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 70,
     figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 700,
-    material_steps: int = 700,
+    material_steps: int = 1800,
     figure_steps: int = 800,
     joint_steps: int = 1200,
 ) -> None:
@@ -103,7 +103,8 @@ def make_swatches(count: int, seed: int) -> Swatches:
         picks = torch.randint(len(words), (len(MATERIALS),), generator=generator)
         dyed = torch.rand(len(MATERIALS), generator=generator) < 0.5
         named = [words[int(p)] if d else None for p, d in zip(picks, dyed, strict=True)]
-        images.append((render(MATERIALS, TILE, generator, "cpu", named).image * 255).to(torch.uint8))
+        tiles = render(MATERIALS, TILE, generator, "cpu", named).image
+        images.append((shown(MATERIALS, tiles, TILE) * 255).to(torch.uint8))
         material.append(torch.arange(len(MATERIALS)))
         color.append(torch.where(dyed, picks, -1))
     return Swatches(torch.cat(images), torch.cat(material), torch.cat(color))
@@ -138,11 +139,11 @@ def measure_materials(net: MaterialJudge, data: Swatches) -> dict[str, float]:
 
 
 def _cropped(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Crops that may lie across the tile's edges, one half of them mirrored."""
+    """Random crops, one half of them mirrored."""
     out = []
     for picture in image:
-        dy, dx, flip = torch.randint(TILE, (3,), generator=generator).tolist()
-        crop = picture.roll((dy, dx), (1, 2))[:, :CROP, :CROP]
+        dy, dx, flip = torch.randint(TILE - CROP + 1, (3,), generator=generator).tolist()
+        crop = picture[:, dy : dy + CROP, dx : dx + CROP]
         out.append(crop.flip(2) if flip % 2 else crop)
     return torch.stack(out)
 

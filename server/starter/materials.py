@@ -87,7 +87,8 @@ def render(
         )
         surface = RECIPES[name].make(ground)
         relief = surface.relief * size / 256
-        shift = torch.randint(size, (len(members), 2), generator=generator, device=device)
+        # By whole patches of the code at every zoom: 16 pixels of 256.
+        shift = torch.randint(16, (len(members), 2), generator=generator, device=device) * (size // 16)
         height = _rolled(surface.height.clamp(0, 1).unsqueeze(1), shift).squeeze(1)
         normal = normals_of_height(height * relief)
         albedo = _rolled(surface.color.clamp(0, 1), shift)
@@ -98,6 +99,31 @@ def render(
         maps.height[index], maps.normal[index] = height, normal
         maps.relief[index] = relief
     return maps
+
+
+#: The largest window that every material fills at its zoom.
+WINDOW = 384
+
+
+def shown(names: Sequence[str], tiles: Tensor, side: int) -> Tensor:
+    """Windows (n, 3, side, side) of tiles (n, 3, 256, 256), each as large as the model is taught its material.
+
+    names: from `words.MATERIALS`. side: up to `WINDOW`.
+    """
+    return torch.stack(
+        [enlarged(tile[None], RECIPES[name].zoom)[0, :, :side, :side] for name, tile in zip(names, tiles, strict=True)]
+    )
+
+
+def enlarged(images: Tensor, zoom: float) -> Tensor:
+    """Pictures (n, 3, s, s) that wrap, `zoom` times as large; they still wrap. zoom * s must be whole."""
+    if zoom == 1:
+        return images
+    margin = 8
+    padded = torch.nn.functional.pad(images, (margin,) * 4, mode="circular")
+    large = torch.nn.functional.interpolate(padded, scale_factor=zoom, mode="bicubic")
+    edge = round(margin * zoom)
+    return large[:, :, edge:-edge, edge:-edge].clamp(0, 1)
 
 
 def normals_of_height(height: Tensor) -> Tensor:

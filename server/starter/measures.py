@@ -22,7 +22,7 @@ from depth3d.pose import Pose, draw_openpose
 from server.starter.batch import Batch
 from server.starter.captions import COLORLESS, material_caption
 from server.starter.judge import FIGURE_SIZE, Judge, limbs_in_place, overlap
-from server.starter.materials import render
+from server.starter.materials import render, shown
 from server.starter.people import people
 from server.starter.pipelines import Pipelines
 from server.starter.scenes import scenes
@@ -256,9 +256,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _swatches(names: list[str], colors: list[str | None], seed: int, size: int = 256) -> Tensor:
-    """The makers' own pictures of materials; a smaller size is a crop, as the scale is that of 256² pictures."""
-    image = render(names, 256, torch.Generator().manual_seed(seed), "cpu", colors).image
-    return image[:, :, :size, :size]
+    """The makers' own pictures of materials, as large as the model is taught them; a smaller size is a crop."""
+    return shown(names, render(names, 256, torch.Generator().manual_seed(seed), "cpu", colors).image, size)
 
 
 def _shuffled(score: Callable[[Tensor], float], count: int) -> float:

@@ -12,6 +12,11 @@ from server.starter.code import PatchCode
 #: The control images that have a ControlNet, in the order of their training.
 CONTROLS = ("depth", "normal", "pose")
 
+#: What keeps the mean square of a signal through a layer and the SiLU before it: a weak one is halved.
+_SILU_GAIN = 2.0
+#: How strongly an untrained ControlNet speaks: enough to be learned from at once, not enough to disturb the UNet.
+_CONTROL_GAIN = 0.1
+
 #: Trained and sampled with the same betas. The signal-to-noise ratio ends at zero (Lin et al. 2023), or nothing
 #: could be painted that is darker or brighter than the middle; this needs v-prediction and trailing spacing.
 SCHEDULE = {
@@ -27,9 +32,9 @@ SCHEDULE = {
 
 
 def build_unet(options: config.Config) -> UNet2DConditionModel:
-    """The denoiser: attention to the words on all levels but the first."""
+    """The denoiser: attention to the words on all levels but the first, and their sum beside the time step."""
     levels = len(options.unet.channels)
-    return UNet2DConditionModel(
+    network = UNet2DConditionModel(
         sample_size=32,
         in_channels=options.code.channels,
         out_channels=options.code.channels,
@@ -40,7 +45,12 @@ def build_unet(options: config.Config) -> UNet2DConditionModel:
         attention_head_dim=options.unet.heads,
         cross_attention_dim=options.text.width,
         norm_num_groups=16,
+        # Attention reaches the deeper levels alone; so the words are added to the time step too, which all hear.
+        addition_embed_type="text",
+        addition_embed_type_num_heads=options.text.heads,
     )
+    torch.nn.init.constant_(network.add_embedding.norm2.weight, 0.3)
+    return network
 
 
 def build_controlnet(options: config.Config) -> ControlNetModel:
@@ -57,10 +67,15 @@ def build_controlnet(options: config.Config) -> ControlNetModel:
         conditioning_embedding_out_channels=tuple(options.controlnet.embedding),
     )
     # Zero convolutions protect a finished UNet; here both learn together, and a start from zero only costs steps.
-    with torch.no_grad():
-        network.controlnet_cond_embedding.conv_out.reset_parameters()
-        for convolution in (*network.controlnet_down_blocks, network.controlnet_mid_block):
-            torch.nn.init.xavier_uniform_(convolution.weight, gain=0.2)
+    for convolution in (*network.controlnet_down_blocks, network.controlnet_mid_block):
+        torch.nn.init.xavier_uniform_(convolution.weight, gain=_CONTROL_GAIN)
+    # Torch's own start divides the signal by three in each of the eight layers, and its biases drown what is left.
+    embedding = network.controlnet_cond_embedding
+    for convolution in (embedding.conv_in, *embedding.blocks, embedding.conv_out):
+        torch.nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
+        torch.nn.init.zeros_(convolution.bias)
+        with torch.no_grad():
+            convolution.weight.mul_(1.0 if convolution is embedding.conv_in else _SILU_GAIN)
     return network
 
 

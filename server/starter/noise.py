@@ -50,6 +50,14 @@ class Torus:
         """(b, 1, 1) whole numbers from the range, times scale: how often something repeats in a tile."""
         return (self.uniform(low, high) * scale).round().clamp(min=least)
 
+    def lattice(self, low: float, high: float, scale: Tensor | float = 1.0, least: int = 1) -> Tensor:
+        """(b, 1, 1) `whole` numbers that are powers of two.
+
+        Laid and shifted by whole patches of the latent code, a pattern that repeats so often has few different
+        patches, which a small model learns; any other repeat cuts through the patches everywhere else.
+        """
+        return (self.uniform(low, high) * scale).log2().round().exp2().clamp(min=least)
+
     def noise(self, frequency: Tensor | float, decay: float = 2.0, stretch: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """(b, h, w) Gaussian noise, mean 0 and deviation 1, by filtering white noise in the frequency domain.
 

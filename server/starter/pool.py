@@ -39,7 +39,7 @@ Pictures = NDArray[np.uint8]
 class Chunk:
     """Up to 64 pictures of one kind; the arrays are mapped, not read.
 
-    image: (n, 3, 256, 256) uint8 sRGB. captions: for each picture its wordings.
+    image: (n, 3, s, s) uint8 sRGB, s 256 or for materials 384. captions: for each picture its wordings.
     depth: (n, 1, 256, 256), normal, pose: (n, 3, 256, 256) uint8 control images, or None.
     """
 
@@ -52,10 +52,10 @@ class Chunk:
     labels: list[list[int]]
 
 
-def grow(folder: Path, kind: str, chunks: int, seed: int, device: str = "cpu", zoom: float = 1.0) -> None:
+def grow(folder: Path, kind: str, chunks: int, seed: int, device: str = "cpu") -> None:
     """Make the chunks of this kind that are missing among the first `chunks`.
 
-    Each depends on its number and the seed alone. zoom: how much larger materials are than 256².
+    Each depends on its number and the seed alone.
     """
     for number in range(chunks):
         place = folder / f"{kind}-{number:04d}"
@@ -63,9 +63,7 @@ def grow(folder: Path, kind: str, chunks: int, seed: int, device: str = "cpu", z
             continue
         start = time.monotonic()
         generator = torch.Generator(device).manual_seed(seed * 1_000_003 + KINDS.index(kind) * 100_003 + number)
-        arrays, labels = (
-            _materials(generator, device, zoom) if kind == "materials" else _rendered(kind, generator, device)
-        )
+        arrays, labels = _materials(generator, device) if kind == "materials" else _rendered(kind, generator, device)
         temporary = folder / f".{place.name}.new"
         temporary.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
@@ -102,18 +100,7 @@ def pose_image(keypoints: NDArray[np.float32], size: int) -> Pictures:
     return draw_openpose(Pose(body), size, size).transpose(2, 0, 1)
 
 
-def enlarged(images: torch.Tensor, zoom: float) -> torch.Tensor:
-    """Pictures (n, 3, s, s) that wrap, `zoom` times as large; they still wrap. zoom * s must be whole."""
-    if zoom == 1:
-        return images
-    margin = 8
-    padded = torch.nn.functional.pad(images, (margin,) * 4, mode="circular")
-    large = torch.nn.functional.interpolate(padded, scale_factor=zoom, mode="bicubic")
-    edge = round(margin * zoom)
-    return large[:, :, edge:-edge, edge:-edge].clamp(0, 1)
-
-
-def _materials(generator: torch.Generator, device: str, zoom: float) -> tuple[dict[str, Pictures], dict[str, Any]]:
+def _materials(generator: torch.Generator, device: str) -> tuple[dict[str, Pictures], dict[str, Any]]:
     rng = Random(int(torch.randint(2**62, (1,), generator=generator, device=device)))
     names = (list(MATERIALS) * 3)[:_CHUNK]
     rng.shuffle(names)
@@ -127,7 +114,7 @@ def _materials(generator: torch.Generator, device: str, zoom: float) -> tuple[di
         [MATERIALS.index(name), color_names.index(color) if color else -1, -1]
         for name, color in zip(names, colors, strict=True)
     ]
-    return {"image": _bytes(enlarged(maps.image, zoom))}, {
+    return {"image": _bytes(materials.shown(names, maps.image, materials.WINDOW))}, {
         "captions": [list(words) for words in zip(*wordings, strict=True)],
         "labels": labels,
     }

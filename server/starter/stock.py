@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from server.starter import pool
+from server.starter.code import PATCH
 from server.starter.networks import CONTROLS
 from server.starter.text import tokens_of
 
@@ -19,10 +20,9 @@ from server.starter.text import tokens_of
 class Stock:
     """All pictures of one kind, on the training's device.
 
-    image: (n, 3, 256, 256) uint8. tokens: (n, wordings, t). labels: (n, 3). controls: name → uint8 images.
+    image: (n, 3, s, s) uint8. tokens: (n, wordings, t). labels: (n, 3). controls: name → uint8 images.
     """
 
-    wraps: bool
     image: Tensor
     tokens: Tensor
     labels: Tensor
@@ -52,7 +52,6 @@ def stock_up(folder: Path, tokenizer: CLIPTokenizer, device: torch.device | str)
         captions = [wordings for chunk in chunks for wordings in chunk.captions]
         tokens = tokens_of(tokenizer, [caption for wordings in captions for caption in wordings])
         stocks[kind] = Stock(
-            wraps=kind == "materials",
             image=joined("image"),
             tokens=tokens.view(len(captions), len(captions[0]), -1).to(device),
             labels=torch.tensor([label for chunk in chunks for label in chunk.labels]),
@@ -62,20 +61,18 @@ def stock_up(folder: Path, tokenizer: CLIPTokenizer, device: torch.device | str)
 
 
 def draw(stock: Stock, count: int, size: int, control: str | None, generator: torch.Generator) -> Sample:
-    """`count` random crops of size×size pixels; those of materials wrap around.
+    """`count` random crops of size×size pixels, at whole patches of the code.
 
     control: the name of a control image that is cut along, or None. generator: a CPU generator, so that the same
     numbers are drawn on every device.
     """
     device = stock.image.device
     index = torch.randint(len(stock.image), (count,), generator=generator)
-    full = stock.image.shape[-1]
-    span = full if stock.wraps else full - size + 1
-    x, y = torch.randint(span, (2, count), generator=generator)
+    x, y = torch.randint((stock.image.shape[-1] - size) // PATCH + 1, (2, count), generator=generator) * PATCH
     wording = torch.randint(stock.tokens.shape[1], (count,), generator=generator)
     steps = torch.arange(size)
-    columns = ((x[:, None] + steps) % full).to(device)[:, None, None, :]
-    rows = ((y[:, None] + steps) % full).to(device)[:, None, :, None]
+    columns = (x[:, None] + steps).to(device)[:, None, None, :]
+    rows = (y[:, None] + steps).to(device)[:, None, :, None]
     index = index.to(device)
 
     def cut(images: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ TAU = 2 * torch.pi
 
 def brick(g: Ground) -> Surface:
     t = g.torus
-    rows = 2 * t.whole(3.2, 4.8, g.scale)
-    columns = (rows / t.uniform(1.9, 2.3)).round().clamp(min=2)
+    rows = 2 * t.lattice(3.2, 4.8, g.scale)
+    columns = rows / 2
     warp = t.noise(8) * 0.0012 * (1 + 2 * g.wear)
     y = (t.v + warp) * rows
     row = y.floor()
@@ -31,7 +31,7 @@ def brick(g: Ground) -> Surface:
 
 def cobblestone(g: Ground) -> Surface:
     t = g.torus
-    n = t.whole(6, 8, g.scale, 3)
+    n = t.lattice(6, 8, g.scale, 4)
     warp = (t.noise(10) * 0.006, t.noise(10) * 0.006)
     cell = t.cells(n, n, 0.7, warp)
     stone = smoothstep(0.06, 0.42, cell.border)
@@ -46,7 +46,7 @@ def cobblestone(g: Ground) -> Surface:
 
 def wood_planks(g: Ground) -> Surface:
     t = g.torus
-    columns = t.whole(4.2, 6.2, g.scale, 2)
+    columns = t.lattice(4.2, 6.2, g.scale, 2)
     x = t.u * columns
     column = x.floor()
     number = t.table(columns, torch.ones_like(columns), column, torch.zeros_like(column))
@@ -81,7 +81,7 @@ def wood_grain(g: Ground) -> Surface:
 
 def clean_metal(g: Ground) -> Surface:
     t = g.torus
-    n = t.whole(1.6, 3.4, g.scale)
+    n = t.lattice(1.6, 3.4, g.scale)
     x, y = t.u * n, t.v * n
     edge = torch.minimum(from_edge(x), from_edge(y)) / n
     seam = smoothstep(0.003, 0.009, edge)
@@ -133,7 +133,7 @@ def leather(g: Ground) -> Surface:
 
 def fabric(g: Ground) -> Surface:
     t = g.torus
-    n = 2 * t.whole(13, 18, g.scale)
+    n = 2 * t.lattice(13, 18, g.scale)
     warp = t.noise(6) * 0.0015
     x, y = (t.u + warp) * n, (t.v - warp) * n
     over = (x.floor() + y.floor()).remainder(2)
@@ -147,7 +147,7 @@ def fabric(g: Ground) -> Surface:
 
 def tiles(g: Ground) -> Surface:
     t = g.torus
-    n = t.whole(3.4, 5.6, g.scale, 2)
+    n = t.lattice(3.4, 5.6, g.scale, 2)
     x, y = t.u * n, t.v * n
     number = t.table(n, n, x.floor(), y.floor())
     edge = torch.minimum(from_edge(x), from_edge(y)) / n
@@ -214,7 +214,7 @@ def paper(g: Ground) -> Surface:
 
 def checker(g: Ground) -> Surface:
     t = g.torus
-    n = 2 * t.whole(1.6, 4.4, g.scale)
+    n = 2 * t.lattice(1.6, 4.4, g.scale)
     x, y = t.u * n, t.v * n
     soft = 0.5 * n / t.size
     wave = torch.sin(torch.pi * x) * torch.sin(torch.pi * y)
@@ -226,11 +226,11 @@ def checker(g: Ground) -> Surface:
 
 def stripes(g: Ground) -> Surface:
     t = g.torus
-    n = t.whole(3, 8, g.scale)
+    n = t.lattice(3, 8, g.scale)
     way = t.whole(0, 3.99, 1.0, 0).clamp(max=3)
     kx = torch.where(way == 0, n, torch.where(way == 1, 0 * n, n))
     ky = torch.where(way == 0, 0 * n, torch.where(way == 3, -n, n))
-    wave = torch.sin(TAU * (t.u * kx + t.v * ky + t.uniform(0, 1)))
+    wave = torch.sin(TAU * (t.u * kx + t.v * ky))
     soft = 4.0 * n / t.size
     band = smoothstep(-soft, soft, wave)
     grime = g.wear * 0.35 * t.noise(12, 1.2)

@@ -176,8 +176,8 @@ def bark(g: Ground) -> Surface:
 
 def scales(g: Ground) -> Surface:
     t = g.torus
-    columns = t.whole(6, 9, g.scale, 3)
-    rows = 2 * (columns * 0.8).round().clamp(min=1)
+    columns = t.lattice(6, 9, g.scale, 4)
+    rows = 2 * columns
     x, y = t.u * columns, t.v * rows
     height = torch.zeros_like(x)
     light = torch.zeros_like(x)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import torch
@@ -12,9 +14,9 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from server.starter import autoencoder, code, config, diffusion, export, pool
-from server.starter.materials import render
-from server.starter.networks import CONTROLS, build_autoencoder, noised, schedule_alphas
+from server.starter import autoencoder, code, config, diffusion, export, shipped
+from server.starter.materials import enlarged, render
+from server.starter.networks import CONTROLS, build_autoencoder, build_controlnet, noised, schedule_alphas
 from server.starter.stock import Stock, draw
 from server.starter.text import build_tokenizer, tokens_of
 
@@ -39,8 +41,8 @@ def stocks(tokenizer: CLIPTokenizer, pictures: torch.Tensor) -> dict[str, Stock]
     labels = torch.tensor([[0, 0, -1], [22, -1, -1]] * 3)
     controls = {name: image[:, :1] if name == "depth" else image for name in CONTROLS}
     return {
-        "materials": Stock(True, image, tokens, labels, {}),
-        "people": Stock(False, image, tokens, labels, controls),
+        "materials": Stock(image, tokens, labels, {}),
+        "people": Stock(image, tokens, labels, controls),
     }
 
 
@@ -55,7 +57,15 @@ def tiny(out: Path) -> config.Config:
         controlnet=config.Controlnet(embedding=[8, 8, 16, 16]),
         autoencoder=dataclasses.replace(options.autoencoder, channels=[8, 8, 16, 24], batch=2, crop=32, steps=2),
         diffusion=dataclasses.replace(
-            options.diffusion, steps=4, warmup=1, crop=32, batch=4, whole_batch=2, checkpoint=100, control_share=1.0
+            options.diffusion,
+            steps=4,
+            warmup=1,
+            cooldown=2,
+            crop=32,
+            batch=6,
+            whole_batch=3,
+            checkpoint=100,
+            control_share=1.0,
         ),
     )
 
@@ -87,7 +97,7 @@ def test_a_training_that_was_stopped_and_resumed_is_bit_for_bit_the_one_that_ran
         for options in (through, resumed)
     ]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == 4
+    assert len(losses[0]) == 8  # materials and rendered pictures in each of four steps
 
 
 def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
@@ -95,10 +105,11 @@ def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
 ) -> None:
     options = tiny(tmp_path)
     autoencoder.train(options, patch_code, stocks)
-    longer = dataclasses.replace(options, autoencoder=dataclasses.replace(options.autoencoder, steps=30))
+    recipe = dataclasses.replace(options.autoencoder, steps=60, cooldown=10)
+    longer = dataclasses.replace(options, autoencoder=recipe)
     autoencoder.train(longer, patch_code, stocks)
     losses = [json.loads(line) for line in (tmp_path / autoencoder.LOSSES).read_text().splitlines()]
-    assert [entry["step"] for entry in losses] == list(range(30))
+    assert [entry["step"] for entry in losses] == list(range(60))
     assert sum(e["loss"] for e in losses[-5:]) < 0.9 * sum(e["loss"] for e in losses[:5])
 
 
@@ -183,20 +194,20 @@ def test_at_the_last_time_step_nothing_of_the_picture_is_left() -> None:
     assert (noisy[1] - clean[1]).abs().max() < 0.15
 
 
-def test_crops_of_materials_wrap_and_those_of_people_do_not(stocks: dict[str, Stock]) -> None:
+def test_crops_are_cut_inside_of_their_pictures_at_whole_patches(stocks: dict[str, Stock]) -> None:
     ramp = torch.arange(SIZE, dtype=torch.uint8).expand(1, 3, SIZE, SIZE).contiguous()
-    for wraps in (True, False):
-        stock = dataclasses.replace(stocks["people"], wraps=wraps, image=ramp, tokens=stocks["people"].tokens[:1])
-        sample = draw(stock, 64, SIZE - 8, None, torch.Generator().manual_seed(0))
-        falls = (sample.image.diff(dim=3) < 0).any()
-        assert bool(falls) is wraps
+    stock = dataclasses.replace(stocks["people"], image=ramp, tokens=stocks["people"].tokens[:1])
+    sample = draw(stock, 64, SIZE - 32, None, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sample.image.diff(dim=3), torch.full_like(sample.image.diff(dim=3), 2 / 255))
+    lefts = (sample.image[:, 0, 0, 0] + 1) * 127.5
+    assert {round(left) for left in lefts.tolist()} == {0, 8, 16, 24, 32}
 
 
 def test_an_enlarged_picture_still_wraps() -> None:
     image = render(["snow"], SIZE, torch.Generator().manual_seed(0)).image
-    large = pool.enlarged(image, 1.5)
+    large = enlarged(image, 1.5)
     assert large.shape[-1] == SIZE * 3 // 2
-    rolled = pool.enlarged(image.roll((SIZE // 2, SIZE // 2), (2, 3)), 1.5)
+    rolled = enlarged(image.roll((SIZE // 2, SIZE // 2), (2, 3)), 1.5)
     torch.testing.assert_close(large.roll((SIZE * 3 // 4,) * 2, (2, 3)), rolled, atol=1e-5, rtol=0)
 
 
@@ -225,6 +236,89 @@ def test_the_plain_pipelines_load_and_run_what_is_exported(
         steered.set_progress_bar_config(disable=True)
         hint = Image.new("RGB", (SIZE, SIZE), "white")
         assert steered("moss", hint, num_inference_steps=2, height=SIZE, width=SIZE).images[0].size == (SIZE, SIZE)
+
+
+def test_a_training_from_exported_weights_begins_with_what_they_know(
+    tmp_path: Path,
+    tokenizer: CLIPTokenizer,
+    stocks: dict[str, Stock],
+    patch_code: code.PatchCode,
+    pictures: torch.Tensor,
+) -> None:
+    options = tiny(tmp_path)
+    networks = diffusion.build(options, tokenizer)
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.add_(0.01)
+    export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
+    rmtree(tmp_path / "w" / export.FOLDERS["pose"])
+    begun = diffusion.build(options, tokenizer)
+    shipped.start_from(begun, tmp_path / "w")
+    for name in ("unet", "text", "depth", "normal"):
+        wanted = networks[name].state_dict()
+        for key, value in begun[name].state_dict().items():
+            torch.testing.assert_close(value, wanted[key].float(), atol=1e-3, rtol=1e-3)
+    # The ControlNet that is missing has the UNet's encoder, and its own way in and out.
+    weight = "down_blocks.0.resnets.0.conv1.weight"
+    assert torch.equal(begun["pose"].state_dict()[weight], begun["unet"].state_dict()[weight])
+
+    found = shipped.code_of(tmp_path / "w")
+    image = pictures * 2 - 1
+    wanted = patch_code.encode(image)
+    assert (found.encode(image) - wanted).square().mean() < 5e-3 * wanted.var()  # they are in half precision
+    assert (
+        found.decode(wanted) - patch_code.decode(wanted)
+    ).square().mean() < 0.1 * image.var()  # the mean patch is guessed
+    assert shipped.tokenizer_of(tmp_path / "w")("red brick").input_ids == tokenizer("red brick").input_ids
+
+    (tmp_path / "run").mkdir()
+    diffusion.train(
+        dataclasses.replace(options, out=tmp_path / "run"), tokenizer, found, lambda: stocks, 1, tmp_path / "w"
+    )
+    step, trained = diffusion.averaged(dataclasses.replace(options, out=tmp_path / "run"), tokenizer)
+    assert step == 1
+    moved = (trained["unet"].conv_in.weight - begun["unet"].conv_in.weight).abs().max()
+    assert 0 <= moved < 0.01
+
+
+def test_weights_of_another_size_than_the_recipe_s_are_refused(
+    tmp_path: Path, tokenizer: CLIPTokenizer, patch_code: code.PatchCode
+) -> None:
+    options = tiny(tmp_path)
+    networks = diffusion.build(options, tokenizer)
+    export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
+    wider = dataclasses.replace(options, unet=dataclasses.replace(options.unet, channels=[32, 32]))
+    with pytest.raises(ValueError, match="differs from the recipe at"):
+        shipped.start_from(diffusion.build(wider, tokenizer), tmp_path / "w")
+
+
+def test_an_untrained_controlnet_hears_its_control_image() -> None:
+    network = build_controlnet(config.load())
+    generator = torch.Generator().manual_seed(0)
+    noisy, words = torch.randn(1, 12, 16, 16, generator=generator), torch.zeros(1, 8, 160)
+    left, right = torch.zeros(1, 3, 128, 128), torch.zeros(1, 3, 128, 128)
+    left[..., :64], right[..., 64:] = 1, 1
+    with torch.no_grad():
+        said = [network(noisy, 500, words, hint, return_dict=False)[0][0] for hint in (left, right)]
+    assert (said[0] - said[1]).std() > 0.5 * said[0].std()
+
+
+def test_the_rate_stays_until_the_cooldown_and_ends_at_nothing() -> None:
+    rates = [diffusion.rate_factor_of(step, 10, 100, 20) for step in range(101)]
+    assert rates[0] == 0.1
+    assert set(rates[9:81]) == {1.0}
+    assert all(a > b for a, b in pairwise(rates[80:]))
+    assert rates[100] == 0
+
+
+def test_the_steps_across_the_borders_of_patches_are_told_from_those_inside() -> None:
+    blocks = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 2)
+    image = blocks.repeat_interleave(8, 3)
+    for axis in (2, 3):
+        steps = autoencoder.patch_steps(image.diff(dim=axis), axis)
+        assert steps.shape == (2, 8)
+        assert (steps[:, :7] == 0).all()
+        assert (steps[:, 7] > 0).all()
 
 
 def test_a_recipe_with_a_missing_or_unknown_option_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The weights that ship: plain diffusers loads them, and they paint the colour that a prompt names."""
+"""The weights that ship: plain diffusers loads them; they paint the colour and follow the maps that they are given."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from server.engine.catalog import STARTER, Catalog
+from server.starter import measures
+from server.starter.judge import Judge
+from server.starter.measures import Measure
+from server.starter.pipelines import Pipelines
 from server.starter.words import COLORS
 
 STEPS = 12
@@ -44,6 +48,24 @@ def test_the_colour_that_is_named_is_painted(pipeline, prompt, allowed):
     generator = torch.Generator().manual_seed(11)
     picture = pipeline(prompt, num_inference_steps=STEPS, guidance_scale=3.0, generator=generator, output_type="np")
     assert nearest_color(np.asarray(picture.images[0]) * 255) in allowed
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> Pipelines:
+    return Pipelines(STARTER, "cpu", STEPS, guidance_scale=3.0)
+
+
+@pytest.mark.parametrize("kind", ["depth", "normal"])
+def test_the_painted_silhouette_is_the_one_that_was_asked_for(pipelines: Pipelines, kind: str) -> None:
+    found = measures.silhouettes(pipelines, Judge.load(), kind, 8, 256, 70_000)
+    assert found.shuffled is not None
+    assert found.value > found.shuffled + 0.08, found
+
+
+def test_the_painted_limbs_are_nearer_to_their_own_pose_than_to_another_s(pipelines: Pipelines) -> None:
+    found: Measure = measures.limbs(pipelines, Judge.load(), 8, 256, 70_000)
+    assert found.shuffled is not None
+    assert found.value > found.shuffled + 0.1, found
 
 
 def test_it_is_the_default_model_and_small_enough_to_ship():
