@@ -122,7 +122,8 @@ def _paint_all(show: _Show, *, by_depth: bool) -> None:
         return
     with show.part("by depth"):
         depth = _spheres()
-        job = Generate("grey marble", controls=[Control("depth", Blob.of(depth))], seed=5, steps=STEPS)
+        controls = [Control("depth", Blob.of(depth))]
+        job = Generate("a red sphere, white background", controls=controls, seed=5, steps=STEPS)
         followed = show.paint("spheres by depth", job)
     show.rows[-1][1].extend([("depth", _shown(depth)), followed])
 
