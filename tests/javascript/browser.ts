@@ -25,6 +25,7 @@ export function launch(): Promise<Browser> {
 /** A page, and every request that it makes. */
 export async function open(browser: Browser, options: Parameters<Browser["newContext"]>[0] = {}): Promise<{ context: BrowserContext; page: Page; requests: string[]; problems: string[] }> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, locale: "en-GB", ...options });
+  context.setDefaultTimeout(90_000); // other programs use the cores too
   const page = await context.newPage();
   const requests: string[] = [];
   const problems: string[] = [];

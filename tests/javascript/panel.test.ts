@@ -85,6 +85,7 @@ describe.skipIf(!hasChromium)("the panel", () => {
     await page.getByLabel("Code").fill(code);
     await page.getByRole("button", { name: "Connect" }).click();
     await page.evaluate("host.open(64, 64)");
+    await page.locator("#mode").waitFor();
     const ways = await page.locator("#mode option").allTextContents();
     for (const way of ways) {
       await page.locator("#mode").selectOption({ label: way });

@@ -90,7 +90,7 @@ export function connect(url: string, subprotocol: string): Socket {
   return new NodeSocket(url, subprotocol, { perMessageDeflate: false }) as unknown as Socket;
 }
 
-export async function until<T>(look: () => T | Promise<T>, milliseconds = 30_000): Promise<NonNullable<T>> {
+export async function until<T>(look: () => T | Promise<T>, milliseconds = 90_000): Promise<NonNullable<T>> {
   const end = Date.now() + milliseconds;
   for (;;) {
     const found = await look();
