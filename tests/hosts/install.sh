@@ -26,14 +26,13 @@ exec 3>&1 >&2
 
 command -v debootstrap >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends debootstrap; }
 
-# The mirror that this machine itself uses for Debian.
+# The mirror that this machine itself uses for Debian; without one, debootstrap takes its own.
 mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
     sed -n 's/^URIs: *\(\S*\/debian\)\/\?$/\1/p; s/^deb \(\[[^]]*\] \)\?\(\S*\/debian\)\/\? .*/\2/p' | sed -n 1p)
-mirror=${mirror:-http://deb.debian.org/debian}
 
 rm -rf "$root.part"
 mkdir -p "$root.part"
-debootstrap --variant=minbase --include=ca-certificates,python3 "$suite" "$root.part" "$mirror" >"$root.log" 2>&1 ||
+debootstrap --variant=minbase --include=ca-certificates,python3 "$suite" "$root.part" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
     { tail -5 "$root.log"; exit 1; }
 
 cp /etc/resolv.conf "$root.part/etc/resolv.conf"
