@@ -122,7 +122,7 @@ def test_layers_are_simplified_too(view):
     mesh = mesh_from_depth(depth, camera, picture, layers=True, faces=2 * SIZE * SIZE // 4).mesh
     assert len(mesh.faces) < 0.4 * len(full.faces)
     assert mesh.texture.shape[0] > 2 * SIZE
-    assert mesh.uvs.max() <= 1
+    assert mesh.uvs.max() <= 1 + 1e-6  # projected in single precision
     side = camera.looking_at((0.1, 0, 0), (0.1, 0, 1), up=(0, -1, 0))
     assert scene.coverage(mesh, side)["hole_percent"] < 0.3
 
