@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -135,14 +136,19 @@ def display(number: int, folder: Path, size: str = "1280x900") -> Iterator[Scree
         "Xvfb", f":{number}", "-screen", "0", f"{size}x24", "-nolisten", "tcp", env=screen.env, stdout=log, stderr=log
     )
     try:
-        socket = Path(f"/tmp/.X11-unix/X{number}")
-        wait_until(socket.exists, 30, f"display :{number} does not start (see {folder / 'xvfb.log'})")
+        wait_until(lambda: answers(number), 30, f"display :{number} does not start (see {folder / 'xvfb.log'})")
         yield screen
     finally:
         kill(server)
         log.close()
         for left in (Path(f"/tmp/.X{number}-lock"), Path(f"/tmp/.X11-unix/X{number}")):
             left.unlink(missing_ok=True)
+
+
+def answers(number: int) -> bool:
+    """Whether a display takes connections; the file of one that was killed stays behind."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(f"/tmp/.X11-unix/X{number}") == 0
 
 
 def wait_until(condition: object, timeout: float, problem: str) -> None:

@@ -12,9 +12,10 @@ import textwrap
 import time
 from pathlib import Path
 
+from tests.hosts.hosts import ROOT, answers
+
 HERE = Path(__file__).parent
 ENTER = HERE / "enter.sh"
-ROOT = Path(os.environ.get("BRUSHWIRE_HOSTS", Path.home() / ".cache/brushwire/hosts"))
 DISPLAY = os.environ.get("BRUSHWIRE_KRITA_DISPLAY", ":72")
 #: Krita's first start on a fresh profile takes 20 s alone, and more beside others.
 START = 180.0
@@ -29,13 +30,13 @@ class Display:
 
     def __init__(self, log: Path) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        if _answers():
+        if answers(int(DISPLAY.removeprefix(":"))):
             return
         with log.open("wb") as out:
             command = ["Xvfb", DISPLAY, "-screen", "0", "1600x1000x24", "-nolisten", "tcp", "-noreset"]
             self.process = subprocess.Popen([str(ENTER), *command], stdout=out, stderr=out)
         deadline = time.monotonic() + 30
-        while not _answers():
+        while not answers(int(DISPLAY.removeprefix(":"))):
             assert self.process.poll() is None, log.read_text("utf-8", "replace")
             assert time.monotonic() < deadline, "the display did not come up"
             time.sleep(0.05)
@@ -44,12 +45,6 @@ class Display:
         if self.process is not None:
             self.process.terminate()
             self.process.wait(30)
-
-
-def _answers() -> bool:
-    """Whether the display takes connections; the file of one that was killed stays behind."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(f"/tmp/.X11-unix/X{DISPLAY.removeprefix(':')}") == 0
 
 
 class KritaHost:
