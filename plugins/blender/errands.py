@@ -1,26 +1,21 @@
-"""What is asked of the server, and where its answers go: gathered on the main thread, made in another, placed again.
+"""What is asked of the server: gathered on the main thread, made into a job in another.
 
 An errand gathers all that it needs from the scene at once, so that the scene may change meanwhile; nothing of the scene
 is changed before the result is there. Where a result belongs is said in plain values, so that it finds its place even
-in a later run of Blender.
+in a later run of Blender: see `placing`.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import bpy
-import mathutils
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge_protocol.blobs import Blob
-from bridge_protocol.handle import JobResult
 from bridge_protocol.jobs import PlainJob
 from depth3d.camera import Camera
 
@@ -28,8 +23,6 @@ from ..common.forms import Form
 from ..common.tasks import Task
 from . import cameras, capture, images, link, mannequin, maps, materials, palettes, properties, rigs, surfaces
 
-#: Where a painted texture keeps the views that it was painted from.
-VIEWS = "brushwire_views"
 #: What virtual cameras see: from here on, in scene units over the distance of what they look at.
 _NEAR_SHARE = 1e-3
 _FAR = 1e6
@@ -49,7 +42,7 @@ REFUSALS = (ErrandError, cameras.CameraError, surfaces.SurfaceError)
 
 @dataclass(frozen=True, eq=False)
 class Errand:
-    """One job to ask for. make: makes it, in any thread. place: plain values, for `placed`."""
+    """One job to ask for. make: makes it, in any thread. place: plain values, for `placing.placed`."""
 
     form: Form
     make: Callable[[], PlainJob]
@@ -95,20 +88,6 @@ def texture(
     return Errand(form, make, place, form["prompt"] or "Material")
 
 
-def _place_texture(context: bpy.types.Context, task: Task, result: JobResult) -> str:
-    arrays = _arrays(result)
-    obj = _object(task)
-    if task.place.get("only"):
-        which = task.place["only"]
-        materials.replace_map(bpy.data.materials[task.place["material"]], which, arrays[which])
-        return f"The {which} of {task.place['material']} is new."
-    recipe = {**task.values, "seed": result.info.get("seed")}
-    relief = float(result.info.get("relief", 0.05))
-    material = materials.pbr_material(_short(task.title), arrays, recipe, relief=relief)
-    materials.assign(obj, material)
-    return f"{obj.name} has the material {material.name}."
-
-
 # -- pictures
 
 
@@ -146,18 +125,9 @@ def picture(context: bpy.types.Context, *, render: NDArray[np.uint8] | None = No
             hosted["controls"] = seen.controls(shot, clipping, wanted, by_material, occlusion)
         return form.job(hosted)
 
-    name = title or _short(form["prompt"] or "Picture")
+    name = title or short(form["prompt"] or "Picture")
     place = {"do": "picture", "name": name, "behind": camera.name if camera is not None and own.show_behind else ""}
     return Errand(form, make, place, name, [] if seen is None else seen.triangles.notes)
-
-
-def _place_picture(context: bpy.types.Context, task: Task, result: JobResult) -> str:
-    made = [images.new_image(task.place["name"], images.array_of(blob)) for blob in result.blobs]
-    camera = bpy.data.objects.get(task.place.get("behind", ""))
-    if camera is not None and camera.type == "CAMERA":
-        camera.data.show_background_images = True
-        camera.data.background_images.new().image = made[0]
-    return f"The picture is the image {made[0].name}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,11 +199,11 @@ def views(
     form["mode"] = mode or own.mode
     everything = capture.gather(context.evaluated_depsgraph_get())
     given = pictures or [None] * len(shots)
-    painted = obj.material_slots[0].material if obj.material_slots else None
-    node = painted.node_tree.nodes.get("painted") if painted is not None and painted.node_tree is not None else None
+    painted = materials.painted_image(obj)
+    kept = [one["image"] for one in materials.views_of(painted)]
     before = None
-    if form["mode"] == "refine" and node is not None and node.image is not None:
-        before = images.pixels_of(node.image)
+    if form["mode"] == "refine" and painted is not None:
+        before = images.pixels_of(painted)
         form["height"], form["width"] = before.shape[0], before.shape[1]
     chosen = shots
 
@@ -259,17 +229,16 @@ def views(
 
     place = {
         "do": "views", "object": obj.name, "unwrap": own.unwrap, "mode": form["mode"],
-        "cameras": [shot.to_dict() for shot in shots], "pictures": _kept_names(obj) if pictures else [],
+        "cameras": [shot.to_dict() for shot in shots], "pictures": kept if pictures else [],
     }  # fmt: skip
     return Errand(form, make, place, form["prompt"] or f"Texture of {obj.name}")
 
 
 def rebake(context: bpy.types.Context, obj: bpy.types.Object | None) -> Errand:
     """The object's painted texture once more, from its pictures as they are now: edited by hand, say."""
-    texture_image = _painted_image(obj)
-    if texture_image is None or VIEWS not in texture_image:
+    kept = materials.views_of(materials.painted_image(obj))
+    if not kept:
         raise ErrandError("The active object was not painted from views.", "Paint it first.")
-    kept = json.loads(texture_image[VIEWS])
     pictures: list[NDArray[np.uint8] | None] = []
     shots = []
     for one in kept:
@@ -280,34 +249,6 @@ def rebake(context: bpy.types.Context, obj: bpy.types.Object | None) -> Errand:
     if not shots:
         raise ErrandError("The pictures that it was painted from are gone.", "Paint it again.")
     return views(context, obj, shots=shots, mode="bake", pictures=pictures)
-
-
-def _place_views(context: bpy.types.Context, task: Task, result: JobResult) -> str:
-    obj = _object(task)
-    surface = surfaces.surface_of(context, obj, unwrap=bool(task.place["unwrap"]))
-    layer = surfaces.add_layer(obj, surface)
-    arrays = _arrays(result)
-    image = _painted_image(obj)
-    texture = arrays["texture"]
-    if image is not None and tuple(image.size) == (texture.shape[1], texture.shape[0]):
-        images.fill(image, texture)
-    else:
-        image = images.new_image(f"{obj.name} painted", texture)
-    kept = []
-    pictures = task.place.get("pictures") or []
-    for index, camera in enumerate(task.place["cameras"]):
-        picture = arrays.get(f"view-{index}")
-        if picture is not None:
-            view = images.new_image(f"{obj.name} view {index + 1}", picture)
-            view.use_fake_user = True
-            kept.append({"image": view.name, "camera": camera})
-        elif index < len(pictures):
-            kept.append({"image": pictures[index], "camera": camera})
-    image[VIEWS] = json.dumps(kept)
-    if image != _painted_image(obj):
-        materials.assign(obj, materials.painted_material(f"{obj.name} painted", image, layer, _base_colour(obj)))
-    share = float(result.info.get("coverage", 0.0))
-    return f"{obj.name} is painted; the cameras see {share:.0%} of its surface."
 
 
 def _shots(context: bpy.types.Context, obj: bpy.types.Object) -> list[Camera]:
@@ -330,25 +271,6 @@ def _shots(context: bpy.types.Context, obj: bpy.types.Object) -> list[Camera]:
 def _near(surface: surfaces.Surface, shot: Camera) -> float:
     middle = (surface.vertices.min(axis=0) + surface.vertices.max(axis=0)) / 2
     return max(1e-6, _NEAR_SHARE * float(np.linalg.norm(middle - shot.position)))
-
-
-def _painted_image(obj: bpy.types.Object | None) -> bpy.types.Image | None:
-    for slot in obj.material_slots if obj is not None else ():
-        tree = slot.material.node_tree if slot.material is not None else None
-        node = tree.nodes.get("painted") if tree is not None else None
-        if node is not None and node.image is not None:
-            return node.image
-    return None
-
-
-def _kept_names(obj: bpy.types.Object) -> list[str]:
-    image = _painted_image(obj)
-    return [one["image"] for one in json.loads(image[VIEWS])] if image is not None and VIEWS in image else []
-
-
-def _base_colour(obj: bpy.types.Object) -> tuple[float, ...]:
-    material = obj.data.materials[0] if obj.data.materials else None
-    return tuple(material.diffuse_color) if material is not None else (0.8, 0.8, 0.8, 1.0)
 
 
 # -- meshes
@@ -385,30 +307,7 @@ def mesh(context: bpy.types.Context) -> Errand:
     return Errand(form, make, place, "Mesh")
 
 
-def _place_mesh(context: bpy.types.Context, task: Task, result: JobResult) -> str:
-    blob = next(blob for out, blob in zip(result.outputs, result.blobs, strict=True) if out.name == "mesh")
-    before = set(bpy.data.objects)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mesh.glb"
-        path.write_bytes(blob.data)
-        bpy.ops.import_scene.gltf(filepath=str(path))
-    made = [obj for obj in bpy.data.objects if obj not in before]
-    if "matrix" in task.place:
-        # The file is in the camera's own axes, y up; the importer has turned it to z up.
-        matrix = mathutils.Matrix(np.reshape(task.place["matrix"], (4, 4)).tolist())
-        upright = mathutils.Matrix.Rotation(np.pi / 2, 4, "X")
-        for obj in made:
-            if obj.parent is None:
-                obj.matrix_world = matrix @ upright.inverted() @ obj.matrix_world
-    names = ", ".join(obj.name for obj in made)
-    return f"The mesh is here as {names}: {result.info.get('triangles', 0)} triangles."
-
-
 # -- all of them
-
-_PLACERS: dict[str, Callable[[bpy.types.Context, Task, JobResult], str]] = {
-    "texture": _place_texture, "picture": _place_picture, "views": _place_views, "mesh": _place_mesh,
-}  # fmt: skip
 
 
 def submit(errand: Errand, **options: Any) -> Task:
@@ -416,29 +315,6 @@ def submit(errand: Errand, **options: Any) -> Task:
     return link.studio().submit(errand.make, errand.form, title=errand.title, place=errand.place, **options)
 
 
-def placed(context: bpy.types.Context, task: Task) -> str:
-    """Put a finished task's result into the scene, and say where. Raises ErrandError where its place is gone."""
-    assert task.result is not None
-    placer = _PLACERS.get(str(task.place.get("do")))
-    if placer is None:
-        raise ErrandError("Nobody knows where this result belongs.", "Dismiss it.")
-    said = placer(context, task, task.result)
-    link.studio().placed(task)
-    notes = [str(note) for note in task.result.info.get("fallbacks", [])]
-    return " ".join([said, *notes])
-
-
-def _arrays(result: JobResult) -> dict[str, NDArray[Any]]:
-    return {out.name: images.array_of(blob) for out, blob in zip(result.outputs, result.blobs, strict=True)}
-
-
-def _object(task: Task) -> bpy.types.Object:
-    obj = bpy.data.objects.get(task.place["object"])
-    if obj is None:
-        raise ErrandError(f"The object {task.place['object']} is gone.", "Bring it back, or dismiss the result.")
-    return obj
-
-
-def _short(words: str) -> str:
+def short(words: str) -> str:
     """Words as a data-block's name: Blender keeps 63 bytes."""
     return words.encode()[:48].decode("utf-8", "ignore").strip() or "Brushwire"

@@ -13,6 +13,8 @@ from .images import new_image
 
 #: Where a material keeps the settings that made it, for making it again.
 RECIPE = "brushwire_recipe"
+#: Where a painted texture keeps the views that it was painted from.
+VIEWS = "brushwire_views"
 #: The maps that hold numbers and not colours.
 DATA_MAPS = {"normal", "height", "roughness", "metallic", "ambient_occlusion"}
 _PLACES = {
@@ -117,6 +119,21 @@ def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
     for slot in obj.material_slots:
         slot.link = "OBJECT"
         slot.material = material
+
+
+def painted_image(obj: bpy.types.Object | None) -> bpy.types.Image | None:
+    """The texture that was painted onto an object from cameras; None where none was."""
+    for slot in obj.material_slots if obj is not None else ():
+        tree = slot.material.node_tree if slot.material is not None else None
+        node = tree.nodes.get("painted") if tree is not None else None
+        if node is not None and node.image is not None:
+            return node.image
+    return None
+
+
+def views_of(image: bpy.types.Image | None) -> list[dict[str, Any]]:
+    """The views that a texture was painted from: each with the name of its `image`, and its `camera`."""
+    return json.loads(image[VIEWS]) if image is not None and VIEWS in image else []
 
 
 def _node(tree: bpy.types.NodeTree, kind: str, x: float, y: float) -> Any:

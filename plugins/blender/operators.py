@@ -14,7 +14,7 @@ from bridge_protocol.handle import BridgeError
 from bridge_protocol.records import InvalidValue
 
 from ..common.tasks import Task
-from . import cameras, capture, errands, link, mannequin, maps, materials, properties, rigs
+from . import cameras, capture, errands, link, mannequin, maps, materials, placing, properties, rigs
 
 #: How often a running operator looks for news.
 _TICK_SECONDS = 0.03
@@ -87,7 +87,7 @@ class _Painting(bpy.types.Operator):
         if self._task.problem is not None:
             return self._refused(self._task.problem.sentence, self._task.problem.remedy)
         try:
-            self.report({"INFO"}, errands.placed(context, self._task))
+            self.report({"INFO"}, placing.placed(context, self._task))
         except errands.REFUSALS as refused:
             return self._refused(str(refused), refused.remedy)
         if bpy.ops.ed.undo_push.poll():
@@ -276,11 +276,11 @@ class PlaceOperator(bpy.types.Operator):
     task: StringProperty()
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """See `errands.placed`."""
+        """See `placing.placed`."""
         for task in link.studio().waiting:
             if task.id == self.task:
                 try:
-                    self.report({"INFO"}, errands.placed(context, task))
+                    self.report({"INFO"}, placing.placed(context, task))
                 except errands.REFUSALS as refused:
                     self.report({"ERROR"}, f"{refused} {refused.remedy}")
                     return {"CANCELLED"}

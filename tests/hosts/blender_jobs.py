@@ -55,7 +55,7 @@ def attempt(name, operator, **options):
         ended, said = ["ERROR"], str(error).strip()
     report[name] = {
         "ended": ended, "said": said, "seconds": time.perf_counter() - began,
-        "changed": [line for line in differences(before, rna()) if "'nothing' →" not in line or ended != ["FINISHED"]],
+        "changed": differences(before, rna(), new=ended != ["FINISHED"]),
     }  # fmt: skip
 
 

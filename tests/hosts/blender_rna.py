@@ -58,7 +58,7 @@ def _walk(out: dict[str, object], path: str, owner: object, depth: int) -> None:
             out[key] = len(value)
             if depth < _DEPTH and len(value) < 200:
                 for index, item in enumerate(value):
-                    if not isinstance(item, bpy.types.ID):
+                    if item is not None and not isinstance(item, bpy.types.ID):
                         _walk(out, f"{key}[{index}]", item, depth + 1)
         elif getattr(prop, "is_array", False):
             out[key] = repr([round(v, 6) if isinstance(v, float) else v for v in _flat(value)])
@@ -73,10 +73,10 @@ def _flat(value: object) -> list[object]:
         return [value]
 
 
-def differences(before: dict[str, object], after: dict[str, object], allowed: tuple[str, ...] = ()) -> list[str]:
-    """What is not as it was; paths that begin with one of `allowed` do not count."""
+def differences(before: dict[str, object], after: dict[str, object], *, new: bool = True) -> list[str]:
+    """What is not as it was. new: false leaves out what new data-blocks say of themselves, but not their names."""
     return [
         f"{key}: {before.get(key, 'nothing')!r} → {after.get(key, 'nothing')!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, "nothing") != after.get(key, "nothing") and not key.startswith(allowed or ("\0",))
+        if before.get(key, "nothing") != after.get(key, "nothing") and (new or key in before)
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from depth3d.depth import depth_to_controlnet
 from depth3d.normals import normals_to_controlnet
@@ -297,3 +298,41 @@ def test_a_killed_server_is_told_within_two_seconds_and_the_job_comes_back(event
     assert events["lost"]["sentence"]
     assert events["lost"]["remedy"]
     assert events["back"]["stage"] == "finished"
+
+
+@pytest.fixture(scope="module")
+def followed(blender, starter_server):
+    out = blender.folder / "controls"
+    out.mkdir()
+    runtime = str(starter_server.settings.runtime)
+    blender("--python-exit-code", "9", "-P", HERE / "blender_controls.py", "--", out, BRUSHWIRE_RUNTIME=runtime)
+    return {**json.loads((out / "report.json").read_text()), "out": out}
+
+
+def changed_at(picture, other, where):
+    """How much more a picture differs from another in a place, 6 px of its surroundings included, than elsewhere."""
+    off = np.abs(picture.astype(float) - other).mean(axis=2)
+    where = ndimage.binary_dilation(where, iterations=6)
+    return off[where].mean() / off[~where].mean()
+
+
+def test_the_starter_model_paints_the_view_after_its_depth_normals_and_poses(followed):
+    for name in ("depth", "normal", "both", "pose"):
+        assert followed[name]["ended"] == ["FINISHED"]
+        assert followed[name]["fallbacks"] == []
+        assert changed_paths(followed[name]) == {"images"}  # nothing but the new picture
+    view, person = (np.load(followed["out"] / f"{name}.npz") for name in ("view", "person"))
+    for name in ("depth", "normal", "both"):
+        assert changed_at(view[name], view["nothing"], view["seen"]) > 1.5
+    assert changed_at(person["pose"], person["nothing"], person["seen"]) > 1.5
+
+
+def test_the_starter_model_paints_a_mesh_after_its_depth_and_normals(followed):
+    textures = np.load(followed["out"] / "mesh.npz")
+    covered = textures["free"][..., 3] > 0
+    for name in ("views_depth", "views_both", "views_grid"):
+        assert followed[name]["ended"] == ["FINISHED"]
+        assert followed[name]["fallbacks"] == []
+        # The words and the seed are the same: what differs is what is followed; where the cameras see it is not.
+        assert ((textures[name][..., 3] > 0) == covered).all()
+        assert np.abs(textures[name].astype(float) - textures["free"])[covered].mean() > 5
