@@ -122,7 +122,7 @@ def models(models: Models = None) -> None:
     catalog = Catalog(list(_models(models)))
     table = Table("id", "name", "kind", "family", "size", "native")
     for model in catalog.models():
-        kind = f"{model.kind} ({model.control})" if model.control else model.kind
+        kind = f"{model.kind} ({', '.join(model.controls())})" if model.controls() else model.kind
         native = f"{model.native_size}²" if model.native_size else ""
         table.add_row(model.id, model.name, kind, model.family, f"{model.size_bytes / 1e6:.0f} MB", native)
     out.print(table)

@@ -8,15 +8,15 @@ from server.engine.catalog import Catalog
 from server.engine.detectors import detectors, estimators
 from server.engine.upscalers import upscalers
 
-#: The name of a list, and the kind of models that are in it.
+#: The name of a list, and the kinds of models that are in it.
 KINDS = {
-    "loras": "lora",
-    "controlnets": "controlnet",
-    "vaes": "vae",
-    "image_adapters": "image_adapter",
-    "upscalers": "upscaler",
-    "detectors": "detector",
-    "estimators": "estimator",
+    "loras": ("lora",),
+    "controlnets": ("controlnet", "t2i_adapter"),
+    "vaes": ("vae",),
+    "image_adapters": ("image_adapter",),
+    "upscalers": ("upscaler",),
+    "detectors": ("detector",),
+    "estimators": ("estimator",),
 }
 #: What is not known of things that are no models.
 UNTOLD = {"family": "", "size_bytes": 0, "native_size": 0, "control": None}
@@ -32,7 +32,7 @@ def choices(catalog: Catalog, what: str) -> list[dict[str, Any]]:
     beside = [*upscalers(catalog.folders), *detectors(catalog.folders), *estimators(catalog.folders)]
     models += [{**UNTOLD, **one} for one in beside]
     if what != "models":
-        return [model for model in models if model["kind"] == KINDS[what]]
+        return [model for model in models if model["kind"] in KINDS[what]]
     refused = [
         {"name": one.name, "kind": "refused", "reason": one.error.sentence, "remedy": one.error.remedy}
         for one in catalog.refused()

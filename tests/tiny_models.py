@@ -13,11 +13,13 @@ import torch
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
+    ControlNetUnionModel,
     DDIMScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
+    T2IAdapter,
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
@@ -43,14 +45,25 @@ def build(folder: Path) -> Path:
     return folder
 
 
-def sd(folder: Path, *, seed: int, latent_channels: int = 4, input_channels: int | None = None) -> None:
-    """Stable Diffusion 1's architecture; with 16 latent channels the schedule that the starter model has."""
+def sd(
+    folder: Path,
+    *,
+    seed: int,
+    latent_channels: int = 4,
+    input_channels: int | None = None,
+    attention_first: bool = False,
+) -> None:
+    """Stable Diffusion 1's architecture; with 16 latent channels the schedule that the starter model has.
+
+    attention_first: whether attention lies on the first level as in the real one, and not on the second.
+    """
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=input_channels or latent_channels, out_channels=latent_channels,
         block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4, cross_attention_dim=24,
-        attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D")[:: -1 if attention_first else 1],
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")[:: -1 if attention_first else 1],
     )  # fmt: skip
     scheduler = (
         PNDMScheduler(**SD_BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
@@ -93,6 +106,32 @@ def controlnet(checkpoint: Path, folder: Path, *, seed: int) -> None:
     with torch.no_grad():
         for block in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
             block.weight.normal_(std=0.3)
+    net.save_pretrained(folder)
+
+
+def union(checkpoint: Path, folder: Path, *, types: int, seed: int) -> None:
+    """A ControlNet-Union for the UNet of an `xl` checkpoint, that tells so many types of controls apart."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel.from_pretrained(checkpoint / "unet")
+    plain = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 8, 8, 16))
+    width = unet.config.block_out_channels[0]
+    known = {name: value for name, value in plain.config.items() if not name.startswith("_")}
+    net = ControlNetUnionModel.from_config(
+        known, num_control_type=types, num_trans_channel=width, num_trans_head=2, num_proj_channel=width
+    )
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():  # zero layers that are not zero, so that it acts
+                parameter.normal_(std=0.3)
+    net.save_pretrained(folder)
+
+
+def t2i_adapter(folder: Path, *, adapter_type: str, seed: int, in_channels: int = 3) -> None:
+    """A T2I-Adapter for the levels of `xl`, or of `sd` with its attention first, strong enough to be seen."""
+    torch.manual_seed(seed)
+    net = T2IAdapter(in_channels, [16, 32], 1, 16 if adapter_type == "full_adapter_xl" else 8, adapter_type)
+    with torch.no_grad():
+        net.adapter.conv_in.weight.mul_(3)
     net.save_pretrained(folder)
 
 

@@ -11,6 +11,7 @@ _LISTS = {
     "checkpoint": "models",
     "lora": "loras",
     "controlnet": "controlnets",
+    "t2i_adapter": "controlnets",
     "vae": "vaes",
     "image_adapter": "image_adapters",
     "upscaler": "upscalers",

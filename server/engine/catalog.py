@@ -29,6 +29,9 @@ from server.engine.probe import (
 #: The small model that ships with the project.
 STARTER = Path(__file__).resolve().parent.parent / "starter" / "weights"
 
+#: The kinds of models that make a picture follow a control, the better one first.
+FOLLOWERS: tuple[Kind, ...] = ("controlnet", "t2i_adapter")
+
 #: Suffixes of files that can run code while they are loaded.
 PICKLES = {".ckpt", ".pt", ".pth", ".bin"}
 
@@ -102,16 +105,30 @@ class Catalog:
         )
 
     def controlnet(self, control: str, checkpoint: ModelInfo) -> ModelInfo:
-        """The first ControlNet of this kind of control that fits the checkpoint; `UnknownModel` if there is none."""
-        nets = [info for info in self.models() if info.kind == "controlnet"]
-        for info in nets:
-            if info.control == control and info.fits(checkpoint):
+        """What makes the checkpoint follow this kind of control; `UnknownModel` if there is nothing.
+
+        The first ControlNet for it alone, else the first ControlNet-Union that knows it, else the first T2I-Adapter.
+        """
+        fitting = [info for info in self.models() if info.kind in FOLLOWERS and info.fits(checkpoint)]
+        for info in sorted(fitting, key=lambda info: (FOLLOWERS.index(info.kind), bool(info.control_types))):
+            if info.shows(control):
                 return info
-        fitting = sorted({info.control for info in nets if info.fits(checkpoint) and info.control})
+        there = sorted({shown for info in fitting for shown in info.controls()})
         raise UnknownModel(
-            f"No ControlNet for {control!r} fits {checkpoint.name}.",
-            f"Kinds that are there for it: {', '.join(fitting) or 'none'}. Put another one into a model folder.",
+            f"No ControlNet and no T2I-Adapter for {control!r} fits {checkpoint.name}.",
+            f"Kinds that are there for it: {', '.join(there) or 'none'}. Put another one into a model folder.",
         )
+
+    def follower(self, model_id: str, control: str) -> ModelInfo:
+        """The ControlNet or T2I-Adapter with this id; a Union must know the kind of control. `UnknownModel` if not."""
+        info = self.get(model_id)
+        if info.kind not in FOLLOWERS:
+            raise UnknownModel(f"{info.name} is a {info.kind} and not a controlnet.", "Take the id of a controlnet.")
+        if info.control_types and not info.shows(control):
+            raise UnknownModel(
+                f"{info.name} knows no control of the kind {control!r}.", f"It knows: {', '.join(info.controls())}."
+            )
+        return info
 
     def image_adapter(self, checkpoint: ModelInfo) -> ModelInfo:
         """The first image adapter that fits the checkpoint; `UnknownModel` if there is none."""

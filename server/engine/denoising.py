@@ -151,11 +151,12 @@ def _task_arguments(plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _control_arguments(plan: Plan, name: str) -> dict[str, Any]:
     """What the ControlNets are given. name: the pipeline's for their pictures."""
-    controls = plan.request.controls
-    if not controls:
+    numbers = plan.followed("controlnet")
+    if not numbers:
         return {}
-    images = [image[None] for image in plan.controls]
-    one = len(images) == 1
+    controls = [plan.request.controls[number] for number in numbers]
+    images = [plan.controls[number][None] for number in numbers]
+    one = len(images) == 1 and not plan.models.controlnets[numbers[0]].control_types
     weights = [float(control.weight) for control in controls]
     return {
         name: images[0] if one else images,

@@ -23,6 +23,7 @@ from server.engine import (
     samplers,
     seamless,
     several_nets,
+    t2i_adapters,
     wildcards,
     windows,
 )
@@ -158,7 +159,11 @@ class Painter:
         with work.phase("loading"):
             resident = rung != "offloaded"
             checkpoint = self.loader.checkpoint(models.checkpoint, resident)
-            nets = [self.loader.controlnet(info, resident).net for info in models.controlnets]
+            loaded = [self.loader.controlnet(info, resident).net for info in models.controlnets]
+            follow = [loaded[number] for number in work.plan.followed("controlnet")]
+            adapters = [loaded[number] for number in work.plan.followed("t2i_adapter")]
+            nets = list(dict.fromkeys(follow))  # one may follow several controls
+            beside = [*nets, *dict.fromkeys(adapters)]
             encoder = models.image_encoder and self.loader.image_encoder(models.image_encoder, resident=True).encoder
             vae = checkpoint.parts["vae"]
             if models.vae is not None:
@@ -171,20 +176,26 @@ class Painter:
                 "regions, controls and tile are given together, and only two of them go together.",
                 "Leave one of them out.",
             )
+        if tiling and adapters:
+            raise InvalidRequest(
+                "tile is given together with a control that a T2I-Adapter follows, which sees the whole picture.",
+                "Leave tile out, or put a ControlNet for this control into a model folder.",
+            )
         with ExitStack() as stack:
             denoiser = checkpoint.denoiser
-            net = stack.enter_context(several_nets.joined(checkpoint.info.family, nets, work.plan, denoiser, vae))
+            net = stack.enter_context(several_nets.joined(checkpoint.info.family, follow, work.plan, denoiser, vae))
             pipeline = self._pipeline(work.plan, checkpoint, net if nets else None, vae)
             stack.enter_context(_adapters(pipeline, work))
             prompts = work.plan.request.image_prompts
             stack.enter_context(image_prompts.adapted(pipeline, models, [prompt.weight for prompt in prompts]))
-            whole = [] if tiling else [denoiser, *nets]  # a window's edges are not the picture's
+            whole = [] if tiling else [denoiser, *beside]  # a window's edges are not the picture's
             stack.enter_context(seamless.wrapping([*whole, vae], *work.wraps))
             stack.enter_context(windows.windowed(denoiser, nets, tiling))
+            stack.enter_context(t2i_adapters.adding(pipeline, denoiser, adapters, work.plan))
             if rung != "plain":
                 stack.enter_context(memory.tiled(vae))
             if rung == "offloaded":
-                stack.enter_context(memory.offloaded(_in_order_of_use(checkpoint, vae), nets, self.device))
+                stack.enter_context(memory.offloaded(_in_order_of_use(checkpoint, vae), beside, self.device))
             if work.latents is None:
                 colors = self._preview_colors(checkpoint) if work.plan.request.preview_every else None
                 work.latents = denoising.sample(work, pipeline, checkpoint, nets, colors, encoder)

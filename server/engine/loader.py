@@ -18,8 +18,16 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    ControlNetUnionModel,
+    DiffusionPipeline,
+    SchedulerMixin,
+    UNet2DConditionModel,
+)
 from diffusers.utils import logging as diffusers_logging
+from safetensors.torch import load_file
 from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
@@ -93,10 +101,10 @@ class Checkpoint:
 
 @dataclass(eq=False)
 class ControlNet:
-    """A loaded ControlNet."""
+    """A loaded ControlNet of any family, or a T2I-Adapter."""
 
     info: ModelInfo
-    net: ControlNetModel
+    net: torch.nn.Module
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -292,10 +300,19 @@ class Loader:
         if info.path.is_dir():
             check_weights(info.path)
             named = ControlNetModel.load_config(info.path)["_class_name"]
-            net = getattr(diffusers, named).from_pretrained(  # one that `probe.DESCRIBED` knows
-                info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True,
-                variant=variant(info.path),
+            # One that `probe.DESCRIBED` knows; what Unions are published as is not always what they are.
+            cls = ControlNetUnionModel if info.control_types else getattr(diffusers, named)
+            types = {"num_control_type": info.control_types} if info.control_types else {}
+            net = cls.from_pretrained(
+                info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True, variant=variant(info.path),
+                **types,
             )  # fmt: skip
+        elif info.control_types:  # diffusers reads no single files of these; their tensors have its own names
+            read_header(info.path)
+            config = ControlNetModel.load_config(self.configs / info.family, subfolder="controlnet")
+            net = ControlNetUnionModel.from_config(config, num_control_type=info.control_types)
+            net.load_state_dict(load_file(info.path))
+            net.to(self.dtype)
         else:
             read_header(info.path)
             family = "sd20" if info.layout[1:2] == (1024,) else info.family

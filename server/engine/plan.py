@@ -21,7 +21,7 @@ from server.engine.probe import Task
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """The models of one request."""
+    """The models of one request. controlnets: for each control, a ControlNet or a T2I-Adapter."""
 
     checkpoint: ModelInfo
     controlnets: tuple[ModelInfo, ...]
@@ -67,6 +67,10 @@ class Plan:
     controls: tuple[Float, ...] = ()
     regions: tuple[Float, ...] = ()
 
+    def followed(self, kind: str) -> list[int]:
+        """The numbers of the controls that are followed by a model of that kind: controlnet or t2i_adapter."""
+        return [number for number, info in enumerate(self.models.controlnets) if info.kind == kind]
+
     @property
     def blends(self) -> bool:
         """Whether the mask is kept by mixing latents, and not by a checkpoint that was trained for it."""
@@ -93,7 +97,7 @@ def choose(catalog: Catalog, request: PaintRequest) -> Models:
     """The models that the request names, or that fit what it asks for; they are known to belong together."""
     checkpoint = catalog.get(request.model, "checkpoint") if request.model else catalog.default()
     nets = tuple(
-        catalog.get(control.model, "controlnet") if control.model else catalog.controlnet(control.kind, checkpoint)
+        catalog.follower(control.model, control.kind) if control.model else catalog.controlnet(control.kind, checkpoint)
         for control in request.controls
     )
     loras = tuple((catalog.get(model, "lora"), weight) for model, weight in request.loras)

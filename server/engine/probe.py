@@ -13,10 +13,15 @@ from server.engine.errors import RefusedModel
 from server.engine.families import Family
 from server.engine.headers import Header, read_header
 
-Kind = Literal["checkpoint", "controlnet", "lora", "vae", "image_adapter", "image_encoder", "embedding"]
+Kind = Literal["checkpoint", "controlnet", "t2i_adapter", "lora", "vae", "image_adapter", "image_encoder", "embedding"]
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
 CONTROLS: tuple[str, ...] = get_args(Control)
+#: The numbers by which a ControlNet-Union of SDXL tells its controls apart; the first ones of them have no tile.
+UNION_TYPES = {
+    "pose": 0, "depth": 1, "softedge": 2, "scribble": 2, "canny": 3, "lineart": 3, "mlsd": 3, "normal": 4,
+    "segmentation": 5, "tile": 6,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Description:
     size_bytes: of the weights. native_size: pixels of the side that a checkpoint was trained at, 0 for other kinds.
     tasks: what a checkpoint can do. layout: latent channels, width of the text embedding and widths of the levels
     of the UNet; a ControlNet fits a checkpoint of the same family and layout. input_channels: of the denoiser (more
-    than the latent channels for a checkpoint that was trained to inpaint). control: what a ControlNet looks at.
+    than the latent channels for a checkpoint that was trained to inpaint). control: what a ControlNet or a T2I-Adapter
+    looks at. control_types: how many types of controls a ControlNet-Union tells apart, 0 for all others.
     """
 
     kind: Kind
@@ -38,6 +44,7 @@ class Description:
     layout: tuple[int, ...] = ()
     input_channels: int = 0
     control: Control | None = None
+    control_types: int = 0
 
     @property
     def latent_channels(self) -> int:
@@ -49,8 +56,22 @@ class Description:
         """Pixels that the sides of what a checkpoint paints are a multiple of."""
         return 8 if self.family in ("sd15", "sdxl") else 16
 
+    def shows(self, control: str) -> bool:
+        """Whether this ControlNet or T2I-Adapter was trained to follow that kind of control."""
+        if self.control_types:
+            return UNION_TYPES.get(control, self.control_types) < self.control_types
+        return self.control == control
+
+    def controls(self) -> list[str]:
+        """The kinds of controls that it was trained to follow, as far as is known."""
+        return [control for control in CONTROLS if self.shows(control)]
+
     def fits(self, checkpoint: Description) -> bool:
         """Whether this ControlNet, LoRA or autoencoder can be used with the checkpoint, as far as headers tell."""
+        if self.kind == "t2i_adapter":  # it adds to what the UNet's levels make, and knows no words
+            widths = zip(self.layout, checkpoint.layout[2:], strict=False)
+            second = checkpoint.layout[1:2] == (1024,)  # SD 2.x has SD 1's levels, and looks at them otherwise
+            return self.family == checkpoint.family and not second and all(own == other for own, other in widths)
         if self.kind == "embedding":  # SDXL's two text encoders are of one width each in all its checkpoints
             return self.family == checkpoint.family and (self.family == "sdxl" or self.layout == checkpoint.layout[1:2])
         if self.kind == "image_adapter":
@@ -115,13 +136,33 @@ def describe_transformer_controlnet(folder: Path, config: Mapping[str, Any]) -> 
 
 
 def describe_controlnet(folder: Path, config: Mapping[str, Any]) -> Description:
-    """A ControlNet's diffusers folder, from its config.json; what it looks at is told by its folder's name."""
+    """A ControlNet's diffusers folder, from its config.json; what it looks at is told by its folder's name.
+
+    A ControlNet-Union is told by its tensors: some of them are configured as plain ControlNets.
+    """
     channels = int(config.get("in_channels", 4))
+    size = check_weights(folder)
+    types = max(_control_types(read_header(file).shapes) for file in weight_files(folder))
+    if types:
+        return Description(
+            "controlnet", "sdxl", size, layout=_layout(config, channels), input_channels=channels, control_types=types
+        )
     layout = _layout(config, channels)
     family: Family = "sdxl" if config.get("addition_embed_type") == "text_time" else "sd15"
     return Description(
-        "controlnet", family, check_weights(folder), layout=layout, input_channels=channels,
+        "controlnet", family, size, layout=layout, input_channels=channels,
         control=_control(folder.name) or _control(str(config.get("_name_or_path", ""))),
+    )  # fmt: skip
+
+
+def describe_t2i_adapter(folder: Path, config: Mapping[str, Any]) -> Description:
+    """A T2I-Adapter's diffusers folder: its layout is the widths of what it adds to the UNet's levels."""
+    family: Family = "sdxl" if str(config.get("adapter_type", "")).endswith("_xl") else "sd15"
+    layout = tuple(int(width) for width in config["channels"])
+    named = _control(folder.name) or _control(str(config.get("_name_or_path", "")))
+    return Description(
+        "t2i_adapter", family, check_weights(folder), layout=layout, control=named,
+        input_channels=int(config.get("in_channels", 3)),
     )  # fmt: skip
 
 
@@ -140,6 +181,8 @@ def describe_image_encoder(folder: Path, config: Mapping[str, Any]) -> Descripti
 #: What reads a folder that holds one network, by the class that its config.json names.
 DESCRIBED: dict[str, Callable[[Path, Mapping[str, Any]], Description]] = {
     "ControlNetModel": describe_controlnet,
+    "ControlNetUnionModel": describe_controlnet,
+    "T2IAdapter": describe_t2i_adapter,
     "CLIPVisionModelWithProjection": describe_image_encoder,
     "AutoencoderKL": describe_vae,
     "SD3ControlNetModel": describe_transformer_controlnet,
@@ -166,6 +209,10 @@ def describe_single_file(path: Path, header: Header) -> Description:
         return Description("image_adapter", family_by_width, header.size, layout=(looks_by[1], taken[1]))
     if any(key.startswith(("control_model.", "controlnet_cond_embedding.")) for key in shapes):
         width = _width(shapes, "control_model.input_blocks.4.1.", "down_blocks.1.attentions.0.")
+        if types := _control_types(shapes):
+            return Description(
+                "controlnet", "sdxl", header.size, layout=_ORIGINAL_LAYOUT[2048], input_channels=4, control_types=types
+            )
         family: Family = "sdxl" if width == 2048 else "sd15"
         return Description(
             "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT.get(width, _ORIGINAL_LAYOUT[768]),
@@ -242,6 +289,11 @@ _CONTROL_WORDS: tuple[tuple[str, Control], ...] = (
     ("depth", "depth"), ("canny", "canny"), ("scribble", "scribble"), ("lineart", "lineart"), ("mlsd", "mlsd"),
     ("seg", "segmentation"), ("tile", "tile"),
 )  # fmt: skip
+
+
+def _control_types(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many types of controls a ControlNet-Union has an embedding for; 0 for a plain ControlNet."""
+    return shapes["task_embedding"][0] if "task_embedding" in shapes else 0
 
 
 def _tasks(latent_channels: int, input_channels: int) -> tuple[Task, ...]:

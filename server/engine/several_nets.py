@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import QwenImageMultiControlNetModel, ZImageControlNetModel
+from diffusers import ControlNetUnionModel, MultiControlNetModel, QwenImageMultiControlNetModel, ZImageControlNetModel
 from torch import Tensor, nn
 
 from server.engine import decoding
 from server.engine.families import Family
 from server.engine.plan import Plan
+from server.engine.probe import UNION_TYPES
 
 
 @contextmanager
@@ -28,6 +29,9 @@ def joined(family: Family, nets: Sequence[nn.Module], plan: Plan, denoiser: nn.M
             for net in nets:  # a net that holds on to the transformer's parts keeps it from being forgotten
                 for part in _BORROWED:
                     setattr(net, part, None)
+    elif any(isinstance(net, ControlNetUnionModel) for net in nets):
+        kinds = [plan.request.controls[number].kind for number in plan.followed("controlnet")]
+        yield UnionControlNets(nets, [UNION_TYPES.get(kind, -1) for kind in kinds])
     elif family == "qwen-image" and len(nets) > 1:
         yield QwenImageControlNets(nets)
     else:
@@ -39,6 +43,53 @@ _BORROWED = (
     "t_scale", "t_embedder", "all_x_embedder", "cap_embedder", "rope_embedder", "noise_refiner", "context_refiner",
     "x_pad_token", "cap_pad_token",
 )  # fmt: skip
+
+
+class UnionControlNets(MultiControlNetModel):
+    """ControlNet-Unions of SDXL among plain ControlNets, for the pipelines of plain ones.
+
+    nets: one for each control. types: the number of each control's type, for those that a Union follows. The controls
+    of one Union are seen together, as it was trained to; one whose part of the steps is over is not seen any more.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module], types: Sequence[int]) -> None:
+        super().__init__(nets)
+        self.types = list(types)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Any,
+        encoder_hidden_states: Tensor,
+        controlnet_cond: Sequence[Tensor],
+        conditioning_scale: Sequence[float],
+        *,
+        return_dict: bool = True,
+        **shared: Any,
+    ) -> tuple[list[Tensor], Tensor]:
+        """The sum of what the nets add to each block: (downs, mid), whatever return_dict says."""
+        answers = []
+        for net in dict.fromkeys(self.nets):
+            own = [number for number, one in enumerate(self.nets) if one is net]
+            if isinstance(net, ControlNetUnionModel):
+                acting = [number for number in own if conditioning_scale[number]] or own[:1]
+                types = [self.types[number] for number in acting]
+                given = torch.zeros(len(sample), net.config.num_control_type, device=sample.device, dtype=sample.dtype)
+                given[:, types] = 1
+                calls = [(
+                    [controlnet_cond[number] for number in acting],
+                    [float(conditioning_scale[number]) for number in acting],
+                    {"control_type": given, "control_type_idx": types},
+                )]  # fmt: skip
+            else:
+                calls = [(controlnet_cond[number], conditioning_scale[number], {}) for number in own]
+            for picture, scale, about in calls:
+                answers.append(net(
+                    sample=sample, timestep=timestep, encoder_hidden_states=encoder_hidden_states,
+                    controlnet_cond=picture, conditioning_scale=scale, return_dict=False, **about, **shared,
+                ))  # fmt: skip
+        downs = [_sum(blocks) for blocks in zip(*(down for down, _ in answers), strict=True)]
+        return downs, _sum([mid for _, mid in answers])
 
 
 class QwenImageControlNets(QwenImageMultiControlNetModel):

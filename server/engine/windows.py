@@ -111,18 +111,20 @@ class _ControlNet:
         sample: Tensor,
         timestep: Any,
         encoder_hidden_states: Tensor,
-        controlnet_cond: Tensor,
+        controlnet_cond: Tensor | list[Tensor],
         *args: Any,
         return_dict: bool = True,
         **kwargs: Any,
     ) -> tuple[list[Tensor], Tensor]:
-        factor = controlnet_cond.shape[2] // sample.shape[2]
+        several = isinstance(controlnet_cond, list)  # what a ControlNet-Union is given
+        pictures = controlnet_cond if isinstance(controlnet_cond, list) else [controlnet_cond]
+        factor = pictures[0].shape[2] // sample.shape[2]
         downs: list[list[Tensor]] = []
         mids: list[Tensor] = []
         for rows, columns in self.tiling.windows(*sample.shape[2:]):
-            condition = _cut(controlnet_cond, _finer(rows, factor), _finer(columns, factor))
+            cut = [_cut(picture, _finer(rows, factor), _finer(columns, factor)) for picture in pictures]
             down, mid = self.forward(
-                _cut(sample, rows, columns), timestep, encoder_hidden_states, condition, *args,
+                _cut(sample, rows, columns), timestep, encoder_hidden_states, cut if several else cut[0], *args,
                 return_dict=False, **kwargs,
             )  # fmt: skip
             downs.append(list(down))

@@ -36,6 +36,9 @@ class Work:
         request = self.plan.request
         if request.mask_padding is not None and (request.seamless_x or request.seamless_y):
             self.report("The picture was not made seamless: only a part of it was painted (mask_padding).")
+        side, checkpoint = self._window_side, self.plan.models.checkpoint
+        if checkpoint.cell != LATENT and side is not None and self._longest > side:
+            self.report(f"The picture was painted in one piece (tile): {checkpoint.name} is a transformer.")
 
     @property
     def wraps(self) -> tuple[bool, bool]:
@@ -48,16 +51,23 @@ class Work:
     @property
     def tiling(self) -> windows.Tiling | None:
         """The windows in which the denoiser sees the picture, or None for all of it."""
-        request, region = self.plan.request, self.plan.region
-        native = self.plan.models.checkpoint.native_size
-        side = native if request.tile == "native" else request.tile
+        request, side = self.plan.request, self._window_side
         if self.plan.models.checkpoint.cell != LATENT:  # a transformer, which has no windows
             return None
-        if side is None or max(region.paint_width, region.paint_height) <= side:
+        if side is None or self._longest <= side:
             return None
         overlap = side // 2 if request.tile_overlap is None else request.tile_overlap
         coarsest = 8 * LATENT  # a window's side, so that every level of the UNet has whole cells
         return windows.Tiling(max(side // coarsest * coarsest, coarsest) // LATENT, overlap // LATENT, self.wraps)
+
+    @property
+    def _window_side(self) -> int | None:
+        tile = self.plan.request.tile
+        return self.plan.models.checkpoint.native_size if tile == "native" else tile
+
+    @property
+    def _longest(self) -> int:
+        return max(self.plan.region.paint_width, self.plan.region.paint_height)
 
     def report(self, sentence: str | None) -> None:
         """Tell with the result what was done otherwise than asked; once each."""

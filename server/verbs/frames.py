@@ -13,6 +13,7 @@ from bridge_protocol.records import InvalidValue
 from server import provenance
 from server.engine.painting import IsCancelled, OnProgress
 from server.verbs import Arrays, Made, Painter, Yield, generate
+from server.verbs.reading import controls_read
 from server.verbs.several import merged, part_of_all
 
 
@@ -26,7 +27,9 @@ def run(job: Frames, arrays: Arrays, painter: Painter, on_progress: OnProgress, 
     steady = job if job.seed is not None else replace(job, seed=generate.drawn_seed())
     outputs: list[Made] = []
     infos = []
-    for number, frame in enumerate(paintings(steady)):
+    # Once for all frames: they share their controls.
+    drawn, arrays = controls_read(steady, arrays, painter, on_progress, cancelled)
+    for number, frame in enumerate(paintings(drawn)):
         told = part_of_all(on_progress, number, len(job.frames))
         made = generate.run(frame, arrays, painter, told, cancelled)
         # What is the same for all of them, or follows from the job, is not told a few hundred times.

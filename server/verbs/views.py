@@ -21,6 +21,7 @@ from depth3d.depth import check_depth, depth_range, depth_to_controlnet
 from server.engine.errors import Cancelled
 from server.engine.painting import ControlInput, IsCancelled, OnProgress, Painting, PaintRequest, Progress
 from server.verbs import Arrays, Made, Painter, Yield, generate
+from server.verbs.reading import controls_read
 
 #: A surface that a view sees with this many times the weight of those before it is painted anew by that view.
 REPAINT = 4.0
@@ -52,6 +53,8 @@ def run(job: jobs.Views, arrays: Arrays, painter: Painter, on_progress: OnProgre
     base = None if job.texture is None else _base(_array("texture", job.texture, arrays), job)
     views = [_seen(index, view, arrays, canvas) for index, view in enumerate(job.views)]
     job = dataclasses.replace(job, seed=secrets.randbelow(2**32) if job.seed is None else job.seed)
+    if job.mode != "bake":  # which paints nothing
+        job, arrays = controls_read(job, arrays, painter, on_progress, cancelled)
     road = _Road(job, arrays, painter, on_progress, cancelled, views)
     made = {"sequential": _sequential, "grid": _grid, "refine": _refine, "bake": _bake}[job.mode]
     made(road, canvas, base)

@@ -192,6 +192,13 @@ def test_what_the_family_cannot_do_is_refused_by_name(paint):
     assert paint(sampler="Euler").images[0].shape == (64, 80, 3)
 
 
+def test_windows_that_a_transformer_does_not_have_are_told(paint):
+    whole, asked = paint(), paint(tile=64)
+    np.testing.assert_array_equal(asked.images[0], whole.images[0])
+    assert any("in one piece (tile)" in sentence for sentence in asked.fallbacks)
+    assert paint(tile=128).fallbacks == paint(tile="native", width=64).fallbacks == whole.fallbacks == []
+
+
 def test_a_single_file_with_the_transformer_alone_takes_the_rest_from_a_folder(folder, family, paint, tmp_path):
     tiny_transformers.copy(folder / "model", tmp_path / "whole")
     (stored,) = (folder / "model" / "transformer").glob("*.safetensors")

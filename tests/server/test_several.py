@@ -8,6 +8,7 @@ import pytest
 from bridge_protocol.blobs import Blob
 from bridge_protocol.jobs import Axis, Control, Frames, Generate, Grid, Keyframe
 from bridge_protocol.records import InvalidValue
+from server.engine.detectors import Annotation
 from server.engine.painting import Painting, Progress
 from server.verbs import frames, grid, verb
 
@@ -52,6 +53,34 @@ def test_frames_come_in_order_with_one_seed_and_progress_over_all():
     assert [(one.step, one.total) for one in told] == [(1 + 2 * n, 10) for n in range(5)]
     assert made.info["timings"] == {"sampling": 5.0}
     assert made.info["fallbacks"] == ["note"]
+
+
+class Reading(Notes):
+    """The same, that reads white from every picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def annotate(self, request, on_progress=None, cancelled=None):
+        self.read.append(request)
+        return Annotation(np.full((*request.image.shape[:2], 3), 255, np.uint8), "canny")
+
+
+def test_a_detector_reads_the_control_of_all_frames_once():
+    painter = Reading()
+    job = Frames("a", frames=BLOBS, controls=[Control("canny", BLOBS[0], detector="canny")])
+    made = verb("Frames")(job, ARRAYS, painter, lambda progress: None, lambda: False)
+    assert [request.detector for request in painter.read] == ["canny"]
+    assert all((request.controls[0].array == 255).all() for request in painter.requests)
+    assert made.info["job"]["job"]["controls"][0]["detector"] == "canny"
+
+
+def test_a_detector_reads_the_control_of_each_cell_of_a_grid():
+    painter = Reading()
+    one = Generate("a", controls=[Control("canny", BLOBS[0], detector="canny")])
+    verb("Grid")(Grid(job=one, x=Axis("steps", ["2", "3"])), ARRAYS, painter, lambda progress: None, lambda: False)
+    assert [(request.controls[0].array == 255).all() for request in painter.requests] == [True, True]
 
 
 def test_a_mask_belongs_to_every_frame():

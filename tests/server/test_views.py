@@ -9,11 +9,12 @@ import pytest
 
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeError
-from bridge_protocol.jobs import Camera, View, Views
+from bridge_protocol.jobs import Camera, Control, View, Views
 from bridge_protocol.records import InvalidValue
 from depth3d.camera import Camera as Camera3d
 from depth3d.rigs import orbit
 from depth3d.texels import texels
+from server.engine.detectors import Annotation
 from server.engine.errors import Cancelled
 from server.engine.painting import Painting, Progress
 from server.verbs import views
@@ -166,6 +167,26 @@ def test_the_refine_mode_paints_over_what_is_there():
     painted = made.outputs[0].array
     assert (painted[:, :, 3] == 255).all()
     assert (painted[20:50, 80:110, :3] == (200, 40, 90)).all()
+
+
+class ReadingPainter(KnowingPainter):
+    """The same, that reads white from every picture."""
+
+    def annotate(self, request, on_progress=None, cancelled=None):
+        assert request.detector == "canny"
+        return Annotation(np.full((*request.image.shape[:2], 3), 255, np.uint8), "canny")
+
+
+def test_a_detector_reads_the_control_of_all_views():
+    mesh, cameras = box(), rig(2)
+    picture = np.zeros((8, 9, 3), np.uint8)
+    job, arrays = job_of(mesh, cameras)
+    blob = Blob.of(picture)
+    job = dataclasses.replace(job, controls=[Control("canny", blob, detector="canny")])
+    painter = ReadingPainter(cameras, *mesh[:2])
+    carry_out(job, {**arrays, blob.ref.digest: picture}, painter)
+    assert len(painter.requests) == 2
+    assert all((request.controls[0].array == 255).all() for request in painter.requests)
 
 
 def test_a_picture_that_was_edited_is_baked_without_painting():
