@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import mmap
 import secrets
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bridge_protocol import messages as m
-from bridge_protocol.blobs import BlobRef, InvalidBlob, verify
+from bridge_protocol.blobs import DIGEST_SIZE, BlobRef, InvalidBlob, part_at, verify
 from bridge_protocol.codec import ProtocolError
 from bridge_protocol.lanes import SharedFolder
 from bridge_protocol.session import Offered, ServerSession
@@ -41,6 +42,17 @@ class Party:
     nonce: str = ""
     proven: bool = False
     coming: dict[bytes, int] = field(default_factory=dict)
+
+
+class Amendment(Incoming):
+    """A blob that is another one but for some parts; only these are expected, and only their bytes are in `into`.
+
+    base: the other one, which may be gone when they are here. parts: their indices; part_digests: those of all parts.
+    """
+
+    def __init__(self, ref: BlobRef, into: memoryview, parts: list[int], base: BlobRef, part_digests: bytes) -> None:
+        super().__init__(ref, into, parts)
+        self.parts, self.base, self.part_digests = parts, base, part_digests
 
 
 class Exchange:
@@ -80,7 +92,9 @@ class Exchange:
             self._make_room(party, ref, list(others))
             party.coming[ref.digest] = ref.nbytes
             try:
-                incoming = await self.in_pool(self._prepare, ref, offer.part_digests)
+                # A client that thinks that the blob is here still names it alone.
+                part_digests = offer.part_digests or self._store.part_digests_of(ref)
+                incoming = await self.in_pool(self._prepare, ref, part_digests)
             except BaseException:
                 party.coming.pop(ref.digest, None)
                 raise
@@ -113,8 +127,10 @@ class Exchange:
         about = digest.hex()
         storing = asyncio.ensure_future(self.in_pool(self._verify_and_store, incoming))
         self._storing[digest] = storing
+        again = None
         try:
-            await storing
+            if not await storing:  # another client's pictures needed the room of the base
+                again = await self.in_pool(self._prepare, incoming.ref, b"")
         except InvalidBlob as error:
             sentence = f"A blob arrived broken: {error}."
             raise ProtocolError("bad_blob", sentence, "Send it again.", retryable=True, about=about) from None
@@ -127,7 +143,11 @@ class Exchange:
             party.coming.pop(digest, None)
             if self._storing.get(digest) is storing:
                 del self._storing[digest]
-        party.session.send(m.Have(digest))
+        if again is None:
+            party.session.send(m.Have(digest))
+        else:
+            party.coming[digest] = again.ref.nbytes
+            party.session.begin(again)
 
     # -- to the client
 
@@ -176,17 +196,29 @@ class Exchange:
     # -- in the pool
 
     def _prepare(self, ref: BlobRef, part_digests: bytes) -> Incoming:
-        """Room for a blob, filled with one that it differs little from, if there is one."""
+        """Room for a blob, or for what is missing of it where one is here that it differs little from.
+
+        The room is memory that takes no place before it is written to.
+        """
         into = memoryview(mmap.mmap(-1, ref.nbytes))
         base = self._store.base_for(ref, part_digests) if part_digests else None
         if base is None:
             return Incoming(ref, into)
-        blob, missing = base
-        into[:] = blob.data
-        return Incoming(ref, into, missing)
+        return Amendment(ref, into, base[1], base[0], part_digests)
 
-    def _verify_and_store(self, incoming: Incoming) -> None:
-        self._store.put(verify(incoming.ref, incoming.into))
+    def _verify_and_store(self, incoming: Incoming) -> bool:
+        """False where only a part of it came, and the blob is gone that has the others. Raises InvalidBlob."""
+        if not isinstance(incoming, Amendment):
+            self._store.put(verify(incoming.ref, incoming.into))
+            return True
+        # The offer's digests gave the blob's own, and the other parts were hashed when they came: these are enough.
+        parts = {}
+        for index in incoming.parts:
+            part = part_at(index, incoming.ref.shape, incoming.ref.dtype).read(incoming.into)
+            if hashlib.sha256(part).digest() != incoming.part_digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]:
+                raise InvalidBlob(f"its part {index} does not have the digest that it was offered with")
+            parts[index] = part
+        return self._store.amend(incoming.base, incoming.ref, incoming.part_digests, parts)
 
     # -- room
 

@@ -1,8 +1,8 @@
 """What must outlive the server: every job that was accepted, and every last word that was not yet delivered.
 
 SQLite in WAL mode with synchronous=FULL: a commit has reached the disk before anyone is told of it, so a loss of power
-costs nothing either; a job commits four times, which is milliseconds beside its painting. The journal is used by one
-thread alone, which is not the event loop's.
+costs nothing either; a job commits four times, which is milliseconds beside its painting. Live jobs, which need not
+survive that, do not wait for the disk. The journal is used by one thread alone, which is not the event loop's.
 
 A job's life: accepted → running → finished, failed or cancelled → delivered. Its blobs lie in the blob store.
 """
@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgpack
 
 from server.history import History, Painted
 
+T = TypeVar("T")
 State = Literal["accepted", "running", "finished", "failed", "cancelled", "delivered"]
 #: A job's last word is here and has not been acknowledged.
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
@@ -139,6 +140,16 @@ class Journal:
             ),
         )  # fmt: skip
         return now
+
+    def without_waiting(self, write: Callable[..., T], *args: Any) -> T:
+        """Call one of the methods here, and do not wait for the disk: what it writes survives the end of this process
+        in whatever way, but perhaps not a loss of power. The file itself stays whole in either case.
+        """
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            return write(*args)
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     def get(self, job_id: str) -> Record | None:
         """The job of that id, delivered ones included while they are remembered."""

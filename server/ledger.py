@@ -136,7 +136,7 @@ class Ledger:
         try:
             if job.record.priority != "live":  # a live job need not survive a loss of power
                 await self._on_disk(self._store.sync, [ref.digest for ref in job.refs])
-            created = await self._write(self._journal.accept, job.record)
+            created = await self._write_of(job, self._journal.accept, job.record)
         except sqlite3.IntegrityError:
             sentence, remedy = "That job was delivered already.", "Give each job an id of its own."
             raise ProtocolError("already_delivered", sentence, remedy, about=job_id) from None
@@ -158,7 +158,7 @@ class Ledger:
     async def start(self, job: Job) -> None:
         """A worker gets it; this counts as an attempt until `put_back`. Need not be waited for."""
         job.attempts, job.begun = job.attempts + 1, False
-        await self._write(self._journal.start, job.record.id)
+        await self._write_of(job, self._journal.start, job.record.id)
 
     async def inputs(self, job: Job) -> dict[bytes, tuple[BlobRef, Path]] | None:
         """The files of its arrays; None where one is gone."""
@@ -204,7 +204,7 @@ class Ledger:
             if painted is not None:
                 await self._on_disk(self._store.sync, [ref.digest for ref in painted.outputs])
             state = {m.Result: "finished", m.Failed: "failed", m.Cancelled: "cancelled"}[type(end)]
-            await self._write(self._journal.end, record.id, state, m.to_plain(end), painted)
+            await self._write_of(job, self._journal.end, record.id, state, m.to_plain(end), painted)
         except (OSError, sqlite3.Error):
             # The client may still get what was painted; only a crash before it has would paint it again.
             log.exception("the end of job %s cannot be written down", record.id)
@@ -218,7 +218,7 @@ class Ledger:
     async def deliver(self, job: Job) -> None:
         """Its client holds its end."""
         del self.jobs[job.record.id]
-        await self._write(self._journal.deliver, job.record.id)
+        await self._write_of(job, self._journal.deliver, job.record.id)
         self._store.release(_outputs(job.record.id))
 
     async def move(self, job: Job, session: str) -> None:
@@ -325,6 +325,11 @@ class Ledger:
 
     def _write(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._journal_thread, function, *args)
+
+    def _write_of(self, job: Job, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+        if job.record.priority == "live":  # it need not survive a loss of power, and nobody waits for the disk
+            return self._write(self._journal.without_waiting, function, *args)
+        return self._write(function, *args)
 
     def _on_disk(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._disk, function, *args)

@@ -4,6 +4,10 @@ One folder of raw files `<digest in hex>`, written beside their place and rename
 digest that names them, so that a file with such a name is whole. Readers map them. The least recently used make room
 for new ones, never those that a job still needs.
 
+A canvas that is painted on comes again and again with a few parts changed. The file of a blob that nobody needs any
+more is taken for the next one: it loses its name, gets the new parts, and then the new name. So a stroke costs what was
+touched, whatever the size of the canvas.
+
 Every method may be called from any thread; those that touch the disk say so, and do not belong on an event loop.
 """
 
@@ -14,17 +18,20 @@ import mmap
 import os
 import secrets
 import threading
+import weakref
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge_protocol.blobs import DIGEST_SIZE, Blob, BlobRef, InvalidBlob, changed_parts, verify
+from bridge_protocol.blobs import DIGEST_SIZE, Blob, BlobRef, InvalidBlob, Part, changed_parts, part_at, verify
 
 #: What a small file takes on a disk; counting it bounds the number of files too.
 BLOCK = 4096
 #: How many blobs of one shape are looked at for the one that a new blob differs least from.
 CANDIDATES = 16
+#: Of how many blobs whose files went on to others the digests of their parts are remembered: an undo brings them again.
+REMEMBERED = 64
 _PARTIAL = "partial-"
 
 
@@ -39,11 +46,16 @@ class StoreFull(Exception):  # noqa: N818 - it reads better at the `raise`
 
 @dataclass
 class _Entry:
-    """A blob's file. description and part digests are None until its bytes were checked in this run."""
+    """A blob's file. blob: description and part digests, None until its bytes were checked in this run.
+
+    spent: the jobs that needed it have ended, and nobody has asked for it since. maps: those that are still read.
+    """
 
     size: int
     blob: tuple[BlobRef, bytes] | None = None
     synced: bool = False
+    spent: bool = False
+    maps: weakref.WeakSet[mmap.mmap] = field(default_factory=weakref.WeakSet)
 
 
 class BlobStore:
@@ -61,6 +73,7 @@ class BlobStore:
         self._kept: OrderedDict[str, list[bytes]] = OrderedDict()
         self._keepers: Counter[bytes] = Counter()
         self._given_up: list[str] = []
+        self._gone: OrderedDict[bytes, tuple[BlobRef, bytes]] = OrderedDict()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._find_files()
 
@@ -77,7 +90,10 @@ class BlobStore:
         """Whether the blob is here; does not touch the disk. A file of an earlier run counts once `find` saw it."""
         with self._lock:
             entry = self._entries.get(ref.digest)
-            return entry is not None and entry.blob is not None and entry.blob[0] == ref
+            here = entry is not None and entry.blob is not None and entry.blob[0] == ref
+            if entry is not None and here:
+                entry.spent = False
+            return here
 
     def find(self, ref: BlobRef) -> Blob | None:
         """The blob, mapped from its file, if it is here. Touches the disk; may hash the whole file."""
@@ -86,8 +102,10 @@ class BlobStore:
             if entry is None:
                 return None
             self._entries.move_to_end(ref.digest)
+            entry.spent = False
             known = entry.blob
-        data = _map(self.path(ref.digest), ref.nbytes)
+            # Under the lock: a file that is about to be taken for another blob must not be mapped as this one.
+            data = self._map(ref, entry)
         if data is None:
             self.discard(ref.digest)
             return None
@@ -129,6 +147,9 @@ class BlobStore:
         """Take over a file of `partial` whose bytes are known to be the blob's. Touches the disk. Raises StoreFull."""
         size = max(ref.nbytes, BLOCK)
         with self._lock:
+            entry = self._entries.get(ref.digest)
+            if entry is not None and entry.blob is None:  # an earlier run's, which nobody has checked yet
+                self._drop(ref.digest)
             if ref.digest in self._entries:
                 path.unlink()
             else:
@@ -144,22 +165,55 @@ class BlobStore:
         for path in self._folder.glob(f"{_PARTIAL}{owner}-*"):
             path.unlink(missing_ok=True)
 
-    def base_for(self, ref: BlobRef, part_digests: bytes) -> tuple[Blob, list[int]] | None:
+    def base_for(self, ref: BlobRef, part_digests: bytes) -> tuple[BlobRef, list[int]] | None:
         """The blob here that differs least from a new one of those part digests, and the parts that differ.
 
-        None where no blob of that shape, dtype and colour has a part in common with it. Touches the disk.
+        None where no blob of that shape, dtype and colour has a part in common with it. Nothing keeps it here.
         """
-        with self._lock:
-            alike = self._like.get(_shape_of(ref), ())
-            known = [self._entries[digest].blob for digest in alike if digest in self._entries]
         best: tuple[BlobRef, list[int]] | None = None
-        for found in reversed(known):
-            if found is not None and len(found[1]) == len(part_digests):
-                changed = changed_parts(found[1], part_digests)
+        with self._lock:
+            for found, digests in self._alike(ref):
+                changed = changed_parts(digests, part_digests)
                 if len(changed) * DIGEST_SIZE < len(part_digests) and (best is None or len(changed) < len(best[1])):
-                    best = found[0], changed
-        blob = self.find(best[0]) if best else None
-        return (blob, best[1]) if best and blob else None
+                    best = found, changed
+        return best
+
+    def part_digests_of(self, ref: BlobRef) -> bytes:
+        """The part digests of a blob whose file went on to another one not long ago; nothing where it is unknown."""
+        with self._lock:
+            found = self._gone.get(ref.digest)
+            return found[1] if found is not None and found[0] == ref else b""
+
+    def amend(self, base: BlobRef, ref: BlobRef, part_digests: bytes, parts: Mapping[int, bytes]) -> bool:
+        """Store a blob that is `base` but for these parts, whose bytes and digests are known to be right.
+
+        Returns False where `base` is not here any more. Touches the disk. Raises StoreFull.
+        """
+        if self.has(ref):
+            return True
+        path = self.partial()
+        with self._lock:
+            entry = self._entries.get(base.digest)
+            if entry is None or entry.blob is None or entry.blob[0] != base:
+                return False
+            old = self._take_spent(ref, part_digests, path)
+            # Where the base's own file was taken, all that differs is in `parts`, and nothing is read of it.
+            taken = base.digest not in self._entries
+            data = memoryview(b"") if taken else self._map(base, entry)
+        try:
+            if data is None:
+                self.discard(base.digest)
+                return False
+            if old is None:
+                old = entry.blob[1]
+                path.write_bytes(data)
+            for index in changed_parts(old, part_digests):
+                part = part_at(index, ref.shape, ref.dtype)
+                _overwrite(path, part, parts[index] if index in parts else part.read(data))
+            self.adopt(path, ref, part_digests)
+        finally:
+            path.unlink(missing_ok=True)
+        return True
 
     def sync(self, digests: Iterable[bytes]) -> None:
         """Return when these blobs will survive a loss of power. Touches the disk."""
@@ -182,8 +236,12 @@ class BlobStore:
     def release(self, owner: str) -> None:
         """`owner` needs its blobs no more; they may make room for others."""
         with self._lock:
-            self._holders.subtract(self._held.pop(owner, ()))
+            mine = self._held.pop(owner, ())
+            self._holders.subtract(mine)
             self._holders += Counter()  # forgets the zeros
+            for digest in mine:
+                if digest in self._entries and not self._holders[digest]:
+                    self._entries[digest].spent = True
 
     def keep(self, owner: str, digests: Iterable[bytes]) -> bool:
         """These blobs stay for as long as there is room: those of the owner that was first here go first, together.
@@ -219,6 +277,53 @@ class BlobStore:
             if entry is not None and entry.blob is None:
                 entry.blob = (ref, part_digests)
                 self._like.setdefault(_shape_of(ref), deque(maxlen=CANDIDATES)).append(ref.digest)
+
+    def _alike(self, ref: BlobRef) -> list[tuple[BlobRef, bytes]]:
+        """The verified blobs of one shape, dtype and colour with their part digests, the newest first."""
+        entries = [self._entries.get(digest) for digest in reversed(self._like.get(_shape_of(ref), ()))]
+        return [entry.blob for entry in entries if entry is not None and entry.blob is not None]
+
+    def _take_spent(self, ref: BlobRef, part_digests: bytes, path: Path) -> bytes | None:
+        """Move the file of the blob that differs least, of those that nobody needs or reads, to `path`.
+
+        Returns its part digests; None where there is none. From here on it is a blob no more.
+        """
+        spent = [
+            found
+            for found in self._alike(ref)
+            if (entry := self._entries[found[0].digest]).spent
+            and not self._holders[found[0].digest]
+            and not self._keepers[found[0].digest]
+            and not entry.maps
+        ]
+        if not spent:
+            return None
+        old, digests = min(spent, key=lambda found: len(changed_parts(found[1], part_digests)))
+        try:
+            self.path(old.digest).replace(path)
+            whole = path.stat().st_size == old.nbytes
+        except OSError:  # Windows, while something else has it open; or somebody has removed it
+            return None
+        self._drop(old.digest)
+        if not whole:
+            path.unlink()
+            return None
+        self._gone[old.digest] = old, digests
+        if len(self._gone) > REMEMBERED:
+            self._gone.popitem(last=False)
+        return digests
+
+    def _map(self, ref: BlobRef, entry: _Entry) -> memoryview | None:
+        """A blob's file, known to be read until the last view of it is gone; None where it is not as it was."""
+        try:
+            with self.path(ref.digest).open("rb") as file:
+                if os.fstat(file.fileno()).st_size != ref.nbytes:
+                    return None
+                mapped = mmap.mmap(file.fileno(), ref.nbytes, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            return None
+        entry.maps.add(mapped)
+        return memoryview(mapped)
 
     def _make_room(self, nbytes: int) -> None:
         for digest in list(self._entries):
@@ -277,14 +382,12 @@ def _shape_of(ref: BlobRef) -> tuple[object, ...]:
     return (*ref.shape, ref.dtype, ref.color)
 
 
-def _map(path: Path, nbytes: int) -> memoryview | None:
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != nbytes:
-                return None
-            return memoryview(mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_READ))
-    except FileNotFoundError:
-        return None
+def _overwrite(path: Path, part: Part, data: bytes) -> None:
+    """Write one part's own bytes where they lie in the whole file; not through a map, since a full disk must raise."""
+    with path.open("r+b", buffering=0) as file:
+        for row in range(part.rows):
+            file.seek(part.offset + row * part.stride)
+            file.write(data[row * part.row_bytes : (row + 1) * part.row_bytes])
 
 
 def _sync(path: Path) -> None:

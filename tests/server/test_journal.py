@@ -95,6 +95,18 @@ def test_what_was_committed_survives_the_death_of_the_process(tmp_path):
     assert [(one.id, one.state, one.attempts) for one in found] == [("1", "running", 1)]
 
 
+def test_only_what_is_written_without_waiting_is_not_synced(journal):
+    def level():
+        return journal._db.execute("PRAGMA synchronous").fetchone()[0]
+
+    normal, full = 1, 2
+    assert journal.without_waiting(level) == normal
+    assert level() == full
+    with pytest.raises(ZeroDivisionError):
+        journal.without_waiting(lambda: 1 // 0)
+    assert level() == full
+
+
 def test_a_journal_of_a_newer_program_is_refused_with_a_remedy(tmp_path):
     path = tmp_path / "journal.db"
     Journal(path).close()
