@@ -114,6 +114,10 @@ class Blob:
         digests = hash_parts(flat, dims, found)
         return cls(BlobRef(blob_digest(digests, dims, found, color), dims, found, color), flat, digests)
 
+    def part(self, index: int) -> bytes:
+        """The own bytes of one part."""
+        return part_at(index, self.ref.shape, self.ref.dtype).read(self.data)
+
 
 def _described(
     view: memoryview, shape: tuple[int, ...] | None, dtype: DType | None, color: ColorSpace

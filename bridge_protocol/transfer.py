@@ -33,16 +33,16 @@ class Outgoing:
 
     def next_frame(self) -> bytes | None:
         """The next frame, or None when all that was asked for has been taken."""
-        ref, data = self.blob.ref, self.blob.data
+        ref = self.blob.ref
         if self._parts is not None:
             if not self._parts:
                 return None
             index = self._parts.pop()
-            return encode(Chunk(ref.digest, part=index), part_at(index, ref.shape, ref.dtype).read(data))
+            return encode(Chunk(ref.digest, part=index), self.blob.part(index))
         if self._offset >= ref.nbytes:
             return None
         start, self._offset = self._offset, min(self._offset + CHUNK_BYTES, ref.nbytes)
-        return encode(Chunk(ref.digest, offset=start), data[start : self._offset])
+        return encode(Chunk(ref.digest, offset=start), self.blob.data[start : self._offset])
 
 
 class Incoming:

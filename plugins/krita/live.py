@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
-from bridge_protocol.blobs import DIGEST_SIZE, TILE, Blob, BlobRef, blob_digest, part_at
+from bridge_protocol.blobs import TILE, Blob, BlobRef, blob_digest, part_count, parts
 from plugins.common.forms import Form
 from plugins.common.tasks import Task
 
@@ -21,68 +21,79 @@ from .workspace import Workspace
 
 #: How long the canvas is looked at between two turns of Krita's event loop.
 BUDGET = 0.004
-#: Pause between two looks over a canvas on which nothing changes, in milliseconds.
+#: Pause between two looks over a canvas on which nothing changes, in milliseconds, and between the slices of one: what
+#: else Python does in Krita, such as the client's thread, would wait for a main thread that never rests.
 PAUSE = 30
+REST = 8
 
 
-class Bands:
-    """A picture as bands of rows, one tile high, that change one at a time; and the blob that it is now.
+class Tiled(Blob):
+    """A picture in tiles as a blob: a tile is at hand at once, and the whole is put together when it is asked for."""
 
-    Of a band that changed, only the tiles that differ are hashed. `blob` may be called in another thread than `put`,
-    but never at the same time.
+    def __init__(self, ref: BlobRef, tiles: list[bytes], part_digests: bytes) -> None:
+        for name, value in (("ref", ref), ("part_digests", part_digests), ("_tiles", tiles)):
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def data(self) -> memoryview:  # type: ignore[override]  # a field of the class above
+        """All rows."""
+        whole = memoryview(bytearray(self.ref.nbytes))
+        for where, tile in zip(parts(self.ref.shape, self.ref.dtype), self._tiles, strict=True):
+            where.write(whole, memoryview(tile))
+        return whole.toreadonly()
+
+    def part(self, index: int) -> bytes:
+        """One tile."""
+        return self._tiles[index]
+
+
+class Tiles:
+    """A picture as tiles that change one at a time; and the blob that it is now.
+
+    `blob` may be called in another thread than `put`, but never at the same time.
     """
 
     def __init__(self, width: int, height: int, form: Format) -> None:
         self._form = form
         self._dtype = pixels.DTYPES[form.depth]
         self._shape = (height, width, 4)
-        self._columns = -(-width // TILE)
-        count = -(-height // TILE)
-        self._bands: list[bytes] = [b""] * count
-        self._digests = [b""] * count
+        columns = -(-width // TILE)
+        #: Where each tile lies in the picture.
+        self.bounds = [
+            Bounds(0, 0, width, height).intersect(Bounds(index % columns * TILE, index // columns * TILE, TILE, TILE))
+            for index in range(part_count(self._shape))
+        ]
+        self._tiles = [b""] * len(self.bounds)
+        self._digests = [b""] * len(self.bounds)
         self._dirty: dict[int, bytes] = {}
 
-    def put(self, index: int, band: bytes) -> None:
-        """Krita's bytes of one band, which differ from what it was."""
-        self._dirty[index] = band
+    def put(self, index: int, tile: bytes) -> None:
+        """Krita's bytes of one tile, which differ from what it was."""
+        self._dirty[index] = tile
 
     @property
     def whole(self) -> bool:
-        """Whether every band has been put."""
-        return all(band or index in self._dirty for index, band in enumerate(self._bands))
+        """Whether every tile has been put."""
+        return all(tile or index in self._dirty for index, tile in enumerate(self._tiles))
 
     def blob(self) -> tuple[Blob, int]:
         """The picture now, and how many tiles have changed since the last one."""
         dirty, self._dirty = self._dirty, {}
-        changed = 0
+        tiles = list(self._tiles)  # the blobs before have theirs
         for index, raw in dirty.items():
-            rows = len(raw) // (self._shape[1] * self._form.pixel)
-            band = bytes(pixels.from_krita(raw, self._shape[1], rows, self._form.model, self._form.depth).data)
-            changed += self._take(index, band, rows)
+            width, height = self.bounds[index].width, self.bounds[index].height
+            tiles[index] = pixels.from_krita(raw, width, height, self._form.model, self._form.depth).data
+            self._digests[index] = hashlib.sha256(tiles[index]).digest()
+        self._tiles = tiles
         digests = b"".join(self._digests)
         ref = BlobRef(blob_digest(digests, self._shape, self._dtype, "srgb"), self._shape, self._dtype, "srgb")
-        return Blob(ref, memoryview(b"".join(self._bands)), digests), changed
-
-    def _take(self, index: int, band: bytes, rows: int) -> int:
-        old, kept = self._bands[index], self._digests[index]
-        shape = (rows, *self._shape[1:])
-        digests, changed = [], 0
-        for column in range(self._columns):
-            part = part_at(column, shape, self._dtype)
-            data = part.read(memoryview(band))
-            if old and part.read(memoryview(old)) == data:
-                digests.append(kept[column * DIGEST_SIZE : (column + 1) * DIGEST_SIZE])
-            else:
-                digests.append(hashlib.sha256(data).digest())
-                changed += 1
-        self._bands[index], self._digests[index] = band, b"".join(digests)
-        return changed
+        return Tiled(ref, tiles, digests), len(dirty)
 
 
 class Live:
     """Looks at the canvas while it is on, and asks for a new picture as soon as it has changed.
 
-    Krita tells nobody that something was painted. A stroke's band is looked at first when the brush is lifted
+    Krita tells nobody that something was painted. A stroke's tiles are looked at first when the brush is lifted
     (`touched`), all others in turn, a few milliseconds at a time. on_picture: given the task of each picture.
     """
 
@@ -95,9 +106,9 @@ class Live:
         self._form: Form | None = None
         self._canvas: Canvas | None = None
         self._bounds = Bounds(0, 0, 0, 0)
-        self._bands: Bands | None = None
+        self._tiles: Tiles | None = None
         self._seen: list[bytes] = []
-        #: Bands to look at: those of a stroke, after which a picture is asked for at once, and all in turn.
+        #: Tiles to look at: those of a stroke, after which a picture is asked for at once, and all in turn.
         self._near: list[int] = []
         self._queue: list[int] = []
         self._changed = False
@@ -124,8 +135,9 @@ class Live:
         mask = canvas.mask()
         self._form, self._canvas = form, canvas
         self._bounds = canvas.bounds if mask is None else mask.bounds.at_least(64, canvas.bounds)
-        self._bands = Bands(self._bounds.width, self._bounds.height, own)
-        self._seen = [b""] * -(-self._bounds.height // TILE)
+        self._tiles = Tiles(self._bounds.width, self._bounds.height, own)
+        self._seen = [b""] * len(self._tiles.bounds)
+        self._near = []
         self._queue = list(range(len(self._seen)))
         self._changed = False
         self._timer.start(0)
@@ -133,18 +145,18 @@ class Live:
     def stop(self) -> None:
         """Look no more; the picture that is on its way is given up."""
         self._timer.stop()
-        self._form = self._canvas = self._bands = None
+        self._form = self._canvas = self._tiles = None
         if self._task is not None and not self._task.ended:
             self._workspace.studio.cancel(self._task)
         self._task = None
 
     def touched(self, bounds: Bounds) -> None:
         """Something was painted there: look there first."""
-        if self._form is not None:
+        if self._tiles is not None:
             inside = bounds.intersect(self._bounds).relative_to(self._bounds)
-            first, last = inside.y // TILE, (inside.bottom - 1) // TILE
-            self._near = [index for index in range(len(self._seen)) if first <= index <= last]
-            self._timer.start(0)
+            touched = [index for index, tile in enumerate(self._tiles.bounds) if not tile.intersect(inside).is_empty]
+            self._near += [index for index in touched if index not in self._near]
+            self._look()  # now: until Krita's event loop comes round again it may redraw the whole view
 
     def changed_words(self) -> None:
         """The form has changed: ask again with the same pixels."""
@@ -158,10 +170,10 @@ class Live:
         return self._bounds
 
     def _look(self) -> None:
-        canvas, bands = self._canvas, self._bands
-        if canvas is None or bands is None or self._form is None:
+        canvas, tiles = self._canvas, self._tiles
+        if canvas is None or tiles is None or self._form is None:
             return
-        if self._making:  # the bands belong to the studio's worker for these few milliseconds
+        if self._making:  # the tiles belong to the studio's worker for these few milliseconds
             self._timer.start(1)
             return
         if not canvas.is_open:
@@ -171,38 +183,39 @@ class Live:
         try:
             stroke = bool(self._near)
             while self._near:
-                self._look_at(self._near.pop(0), canvas, bands)
+                self._look_at(self._near.pop(0), canvas, tiles)
             while self._queue and not stroke and time.perf_counter() < end:
-                self._look_at(self._queue.pop(0), canvas, bands)
+                self._look_at(self._queue.pop(0), canvas, tiles)
         except CanvasError as error:  # the canvas was made smaller, or the document is about to close
             self._workspace.failed(error)
             self.stop()
             return
         if self._queue and not stroke:
-            self._timer.start(0)
+            waited_for = self._task is not None and not self._task.ended
+            self._timer.start(PAUSE if waited_for else REST if tiles.whole else 0)
             return
-        if (self._changed or self._stale) and bands.whole:
+        if (self._changed or self._stale) and tiles.whole:
             self._changed = self._stale = False
             self._ask()
-        self._queue = list(range(len(self._seen)))
+        self._queue = self._queue or list(range(len(self._seen)))
         self._timer.start(PAUSE)
 
-    def _look_at(self, index: int, canvas: Canvas, bands: Bands) -> None:
-        top = self._bounds.y + index * TILE
-        rows = min(TILE, self._bounds.bottom - top)
-        reading = Reading(canvas.document, Bounds(self._bounds.x, top, self._bounds.width, rows), canvas.format)
+    def _look_at(self, index: int, canvas: Canvas, tiles: Tiles) -> None:
+        inside = tiles.bounds[index]
+        bounds = Bounds(self._bounds.x + inside.x, self._bounds.y + inside.y, inside.width, inside.height)
+        reading = Reading(canvas.document, bounds, canvas.format)
         while not reading.advance():
             pass
-        band = reading.data
-        if band != self._seen[index]:
-            self._seen[index] = band
-            bands.put(index, band)
+        tile = reading.data
+        if tile != self._seen[index]:
+            self._seen[index] = tile
+            tiles.put(index, tile)
             self._changed = True
 
     def _ask(self) -> None:
         assert self._form is not None
         assert self._canvas is not None
-        assert self._bands is not None
+        assert self._tiles is not None
         studio, bounds = self._workspace.studio, self._bounds
         snapshot = studio.form(self._form.kind)
         snapshot.load(self._form.values)
@@ -210,7 +223,7 @@ class Live:
         place = Place(document, "live", bounds.x, bounds.y, bounds.width, bounds.height)
         self._making = True
         self._task = studio.submit(
-            partial(self._make, snapshot, self._bands),
+            partial(self._make, snapshot, self._tiles),
             snapshot,
             title=str(snapshot.values.get("prompt", "")),
             place=place.to_plain(),
@@ -220,8 +233,8 @@ class Live:
             on_change=self._heard,
         )
 
-    def _make(self, form: Form, bands: Bands) -> Any:
-        blob, changed = bands.blob()
+    def _make(self, form: Form, tiles: Tiles) -> Any:
+        blob, changed = tiles.blob()
         self.sent.append(changed)
         self._making = False
         return form.job({"image": blob})

@@ -413,6 +413,7 @@ def test_live_painting_follows_the_brush_and_sends_only_what_it_touched(krita, p
     krita.run('new(1024, 1024); d.choose("live"); d.prompt.setPlainText("echo image"); d.message.hide(); d.paint()')
     krita.until("d.overlay.shows")
     assert krita.run("d.live.sent") == [16]
+    assert krita.run("bytes(d.live._tiles.blob()[0].data) == C.Canvas(doc).picture().data"), "in tiles it is the same"
     x, y = krita.run("""
         view = app.activeWindow().activeView()
         at = O.document_to_widget(view).map(QtCore.QPointF(300, 300))
