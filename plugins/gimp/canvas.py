@@ -178,8 +178,8 @@ def read(image: Gimp.Image, area: Area, dtype: str | None = None) -> Pixels:
 def depth_layer(image: Gimp.Image) -> Gimp.Layer | None:
     """The chosen layer, if it shows depth: one that was read as that, or whose name says so."""
     for layer in image.get_selected_layers():
-        detector = ((recall(layer) or {}).get("values") or {}).get("detector", "")
-        if "depth" in f"{detector} {layer.get_name()}".casefold():
+        values = (recall(layer) or {}).get("values") or {}
+        if "depth" in f"{values.get('detector', '')} {values.get('shows', '')} {layer.get_name()}".casefold():
             return layer
     return None
 

@@ -23,13 +23,17 @@ class Extra:
     name: str
     label: str
     doc: str
-    default: int
-    minimum: int
-    maximum: int
+    default: int | str
+    minimum: int = 0
+    maximum: int = 0
     unit: str = "px"
+    choices: tuple[str, ...] = ()
 
     def to_schema(self) -> dict[str, Any]:
         """As a field of a job's schema, so that forms draw it as they draw the others."""
+        if self.choices:
+            return {"name": self.name, "type": "choice", "doc": self.doc, "default": self.default,
+                    "choices": list(self.choices), "essential": True}  # fmt: skip
         return {"name": self.name, "type": "integer", "doc": self.doc, "default": self.default, "unit": self.unit,
                 "minimum": self.minimum, "maximum": self.maximum, "essential": True}  # fmt: skip
 
@@ -96,7 +100,9 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "map", "Annotate", "Control map", "Read depth, normals, a pose or edges from the picture, as a layer.",
-            layer="Map",
+            sets={"detector": ""}, layer="Map",
+            extras=(Extra("shows", "Shows", "What the map shows; a detector, if one is chosen, decides it alone.",
+                          "edges", choices=("depth", "normal", "pose", "edges")),),
         ),
         Mode(
             "upscale", "Upscale", "Upscale", "Enlarge the picture, as a new image.", makes="image", layer="Upscaled",

@@ -394,11 +394,26 @@ def others():
     return found
 
 
-def read():
-    """A control map."""
-    image, layer = new(96, 64, data=meadow(96, 64), pixel_format="R'G'B'A u8")
-    _, edges = succeeded("map", image, [layer], detector="canny")
-    found = [edges.get_width(), edges.get_height(), len(image.get_layers())]
+def maps(picture, size, folder):
+    """Control maps of a picture (a file of RGBA bytes): those that can be read as files of RGB, the others' sentences.
+
+    Nothing is inserted where nothing was read.
+    """
+    image, layer = new(*size, data=Path(picture).read_bytes(), pixel_format="R'G'B'A u8")
+    found = {}
+    for name, given in {
+        "none": {}, "edges": {"shows": "edges"}, "canny": {"shows": "depth", "detector": "canny"},
+        "pose": {"shows": "pose"},
+    }.items():  # fmt: skip
+        _, made = succeeded("map", image, [layer], **given)
+        (Path(folder) / f"{name}.rgb").write_bytes(get(made, 0, 0, *size, "R'G'B' u8"))
+        found[name] = [made.get_name(), made.get_width(), made.get_height(), *made.get_offsets()[1:]]
+        image.remove_layer(made)
+    before = state_of(image)
+    for name in ("depth", "normal"):
+        found[name] = failed("map", image, [layer], shows=name)
+    found["unknown"] = failed("map", image, [layer], detector="palmistry")
+    found["untouched"] = state_of(image) == before
     image.delete()
     return found
 

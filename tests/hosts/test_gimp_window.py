@@ -7,8 +7,10 @@ import pytest
 import trimesh
 from PIL import Image
 
+from server.engine import packages
 from tests.hosts import hosts
 from tests.hosts.gimp_host import PROGRAM, GimpHost
+from tests.shipped import needs
 
 pytestmark = [
     pytest.mark.skipif(bool(hosts.missing(PROGRAM)), reason=hosts.missing(PROGRAM)),
@@ -108,8 +110,36 @@ def test_materials_and_enlargements_become_layers_and_images(gimp):
     assert found["upscale"] == [192, 128, True]
 
 
-def test_a_control_map_becomes_a_layer_of_the_images_size(gimp):
-    assert gimp.console("read", timeout=240) == [96, 64, 2]
+@needs(packages.MEDIAPIPE)
+def test_maps_of_a_real_person_become_layers_and_what_cannot_be_read_is_told_with_a_remedy(gimp, shared_folder):
+    skimage = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert runs the models")
+    picture = np.dstack([skimage.astronaut(), np.full((512, 512), 255, np.uint8)])
+    (shared_folder / "astronaut.rgba").write_bytes(picture.tobytes())
+    given = {"picture": str(shared_folder / "astronaut.rgba"), "size": [512, 512], "folder": str(shared_folder)}
+    found = gimp.console("maps", timeout=240, **given)
+    for name, title in {"none": "Canny", "edges": "Canny", "canny": "Canny", "pose": "Pose"}.items():
+        assert found[name] == [f"{title} map", 512, 512, 0, 0]
+    none, edges, canny, pose = (
+        np.frombuffer((shared_folder / f"{name}.rgb").read_bytes(), np.uint8).reshape(512, 512, 3)
+        for name in ("none", "edges", "canny", "pose")
+    )
+    assert np.array_equal(none, edges)
+    assert np.array_equal(none, canny)
+    assert set(np.unique(edges)) == {0, 255}
+    assert 0.02 < (edges > 0).mean() < 0.3
+    drawn = pose.any(-1)
+    assert 0.005 < drawn.mean() < 0.1
+    # The shoulders, an elbow, the nose and the eyes, placed by hand on the photograph.
+    for x, y in ((95, 258), (318, 262), (50, 425), (224, 130), (204, 103), (248, 104)):
+        assert drawn[max(0, y - 25) : y + 25, max(0, x - 25) : x + 25].any(), (x, y)
+    assert len(np.unique(pose.reshape(-1, 3), axis=0)) > 6, "limbs have colours of their own"
+    for name, repository in {"depth": "depth-anything/Depth-Anything-V2", "normal": "prs-eth/marigold-normals"}.items():
+        assert "cannot be used yet" in found[name]
+        assert f"Download {repository}" in found[name]
+    assert "There is no detector 'palmistry'" in found["unknown"]
+    assert "Take one of: depth, normal, edges" in found["unknown"]
+    assert found["untouched"]
 
 
 def test_a_layer_that_shows_depth_becomes_a_mesh_with_the_picture_below_it_as_its_texture(gimp, shared_folder):
