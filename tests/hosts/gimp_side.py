@@ -221,7 +221,12 @@ def colour_managed(profile):
     from brushwire_plugin.gimp import canvas
 
     found = {}
-    for precision, kind, size in (("U8_NON_LINEAR", "R'G'B'A u8", 4), ("U16_NON_LINEAR", "R'G'B'A u16", 8)):
+    for precision, kind, size in (
+        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
+        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
+        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
+        ("FLOAT_LINEAR", "RGBA float", 16),
+    ):
         image, layer = new(64, 64, precision, data=numbers(64 * 64, kind, size), pixel_format=kind)
         in_srgb = bytes(get(layer, 0, 0, 64, 64, "R'G'B'A u8"))
         # Assigned, not converted: the same numbers are other colours now.
@@ -232,6 +237,8 @@ def colour_managed(profile):
         found[precision] = {
             "dtype": pixels.dtype,
             "worst": worst(bytes(get(made, 0, 0, 64, 64, None)), own, kind),
+            "own": own.hex(),
+            "read": bytes(pixels.data).hex(),
             "converted": canvas.read(image, canvas.whole(image), "uint8").data != in_srgb,
         }
         image.delete()
