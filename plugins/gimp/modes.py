@@ -144,6 +144,12 @@ def job_fields(mode: Mode, values: Mapping[str, Any]) -> dict[str, Any]:
     return {**mode.sets, **{name: value for name, value in values.items() if name not in extras}}
 
 
+def unknown(mode: Mode, values: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """The names among a job's values that are no field of it in that schema of all kinds of jobs."""
+    known = {extra.name for extra in mode.extras} | {str(one["name"]) for one in schema[mode.kind]["fields"]}
+    return [name for name in values if name not in known]
+
+
 def multiple_of_eight(side: int) -> int:
     """The smallest side that a model paints and that covers this one."""
     return max(64, -(-side // 8) * 8)

@@ -52,13 +52,13 @@ def gather(mode: Mode, image: Gimp.Image | None, values: dict[str, Any], file: P
 
     values: of the mode's form. file: where a mesh is written.
     """
+    extras = {extra.name: values.get(extra.name, extra.default) for extra in mode.extras}
     if image is not None:
         canvas.check(image)
-    elif mode.reads != "nothing":
+    elif mode.reads != "nothing" or extras.get("from_image"):
         raise CanvasError("No image is open.", "Open the picture first.")
     if mode.makes == "file" and file is None:
         raise CanvasError("It is not said where the mesh goes.", "Name a file.")
-    extras = {extra.name: values.get(extra.name, extra.default) for extra in mode.extras}
     fields = modes.job_fields(mode, values)
     if mode.kind == "Annotate" and not fields["detector"]:  # the server takes the best that it has for it
         fields["detector"] = extras["shows"]

@@ -93,8 +93,34 @@ def test_what_cannot_be_done_is_told_with_a_remedy(gimp):
     assert found["layers"] == 1
     assert "not painted by Brushwire" in found["again"]
     assert "one side at least" in found["extend"]
-    assert "steps is 1000; it must be a whole number from 1 to 150" in found["wrong"]
-    assert "options is" in found["no_json"]
+    assert "steps is 1000; it must be a whole number from 1 to 150" in found["steps"]
+    assert "options is" in found["json"]
+    assert "a map of fields" in found["list"]
+    assert "loras[0].model is" in found["loras"]
+    assert "loras is 3; it must be a list" in found["many"]
+    assert "options.stepz is 3; it must be left out: this server's Generate has no such field" in found["unknown"]
+    assert "No image is open. Open the picture first." in found["no image"]
+    assert "Name a file." in found["no file"]
+
+
+def _scheme(gimp, words):
+    """Run words of Script-Fu as GIMP's --batch does: the exit status, and all that was printed."""
+    interpreter = ("--batch-interpreter", "plug-in-script-fu-eval")
+    environment = hosts.environment(gimp.folder, **gimp.more)
+    done = hosts.run(PROGRAM, "-i", "-d", "-f", *interpreter, "-b", words, "--quit", env=environment)
+    return done.returncode, done.stdout
+
+
+def test_a_batch_script_in_scheme_paints_or_ends_with_the_sentence(gimp):
+    call = '(brushwire-generate #:run-mode RUN-NONINTERACTIVE #:prompt "a boat" #:steps 1 #:width 72 #:height 64 '
+    painted = f"(car {call} #:seed 7))"
+    status, said = _scheme(gimp, f"(gimp-message (number->string (car (gimp-image-get-width {painted}))))")
+    assert status == 0, said
+    assert "script-fu-Warning: 72" in said
+    status, said = _scheme(gimp, call + '#:options "{steps")')
+    assert status != 0
+    assert "brushwire-generate failed on invalid input arguments: options is '{steps'; it must be JSON" in said
+    assert "Write it like" in said
 
 
 def test_words_become_a_layer_of_the_images_size_or_a_new_image(gimp):

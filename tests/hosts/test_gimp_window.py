@@ -101,13 +101,31 @@ def test_the_canvas_is_extended_and_what_was_there_stays_to_the_bit(gimp):
     }  # fmt: skip
 
 
-def test_materials_and_enlargements_become_layers_and_images(gimp):
-    found = gimp.console("others", timeout=240)
+def test_materials_and_enlargements_become_layers_and_images(gimp, shared_folder):
+    found = gimp.console("others", timeout=240, folder=str(shared_folder))
+
+    def kept(name, width, height):
+        data = (shared_folder / f"{name}.rgb").read_bytes()
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3).astype(float)
+
     width, maps, is_group = found["texture"]
     assert (width, is_group) == (128, True)
     assert {"Albedo", "Normal", "Height", "Roughness", "Metallic", "Ambient occlusion"} <= set(maps)
     assert found["from image"] == [96, 2]
     assert found["upscale"] == [192, 128, True]
+    picture, larger = kept("picture", 96, 64), kept("larger", 192, 128)
+    halved = larger.reshape(64, 2, 96, 2, 3).mean((1, 3))
+    assert np.abs(halved - picture).mean() < 3, "the enlargement is another picture"
+    bricks, normal = kept("Albedo", 128, 128), kept("Normal", 128, 128)
+    assert bricks.std() > 10
+    seam = np.abs(bricks[:, 0] - bricks[:, -1]).mean()
+    assert seam < 2 * np.abs(np.diff(bricks, axis=1)).mean() + 1, "a seam"
+    assert np.abs(np.linalg.norm(normal / 127.5 - 1, axis=-1) - 1).mean() < 0.05, "normals have length 1"
+    assert normal[..., 2].mean() > 180, "normals look at the viewer"
+    material = kept("material", 96, 64)
+    means = material.mean((0, 1)), picture.mean((0, 1))
+    print("mean colours of the material and of the picture that it is made of:", *means)
+    assert np.abs(means[0] - means[1]).max() < 24
 
 
 @needs(packages.MEDIAPIPE)
