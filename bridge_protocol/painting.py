@@ -259,7 +259,9 @@ class Annotate:
     """Read a control map from a picture: its depth, normals, pose, edges, …"""
 
     image: Array = param(doc="The picture, (h, w, 3 or 4).")
-    detector: str = param(doc="What reads it.", choices_from="detectors")
+    detector: str = param(
+        doc="What reads it; depth, normal or edges: the best that is there.", choices_from="detectors"
+    )
     resolution: int = param(
         0, "The shorter side that the detector sees; 0: its own choice.", unit="px", minimum=0, maximum=4096
     )

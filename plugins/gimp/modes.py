@@ -23,13 +23,17 @@ class Extra:
     name: str
     label: str
     doc: str
-    default: int
-    minimum: int
-    maximum: int
+    default: int | str
+    minimum: int = 0
+    maximum: int = 0
     unit: str = "px"
+    choices: tuple[str, ...] = ()
 
     def to_schema(self) -> dict[str, Any]:
         """As a field of a job's schema, so that forms draw it as they draw the others."""
+        if self.choices:
+            return {"name": self.name, "type": "choice", "doc": self.doc, "default": self.default,
+                    "choices": list(self.choices), "essential": True}  # fmt: skip
         return {"name": self.name, "type": "integer", "doc": self.doc, "default": self.default, "unit": self.unit,
                 "minimum": self.minimum, "maximum": self.maximum, "essential": True}  # fmt: skip
 
@@ -96,7 +100,9 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "map", "Annotate", "Control map", "Read depth, normals, a pose or edges from the picture, as a layer.",
-            layer="Map",
+            sets={"detector": ""}, layer="Map",
+            extras=(Extra("shows", "Shows", "What the map shows; a detector, if one is chosen, decides it alone.",
+                          "edges", choices=("depth", "normal", "pose", "edges")),),
         ),
         Mode(
             "upscale", "Upscale", "Upscale", "Enlarge the picture, as a new image.", makes="image", layer="Upscaled",
@@ -136,6 +142,12 @@ def job_fields(mode: Mode, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the job gets of a form's values: the mode's own defaults, and none of its extras."""
     extras = {extra.name for extra in mode.extras}
     return {**mode.sets, **{name: value for name, value in values.items() if name not in extras}}
+
+
+def unknown(mode: Mode, values: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """The names among a job's values that are no field of it in that schema of all kinds of jobs."""
+    known = {extra.name for extra in mode.extras} | {str(one["name"]) for one in schema[mode.kind]["fields"]}
+    return [name for name in values if name not in known]
 
 
 def multiple_of_eight(side: int) -> int:

@@ -146,9 +146,10 @@ def _answered(procedure: Any, work: Callable[[], Any], mode: Mode | None, intera
     """The procedure's return values: what was made, or a sentence about why nothing was."""
     try:
         made = work()
-    except (CanvasError, JobError, InvalidValue) as error:
-        sentence = str(error) if isinstance(error, InvalidValue) else error.sentence
-        return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, _error(sentence, error.remedy))
+    except InvalidValue as error:  # what was asked is wrong, not what came of it
+        return procedure.new_return_values(Gimp.PDBStatusType.CALLING_ERROR, _error(str(error), error.remedy))
+    except (CanvasError, JobError) as error:
+        return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, _error(error.sentence, error.remedy))
     except OSError as error:
         return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, _error(str(error), ""))
     if made is None:
@@ -224,7 +225,7 @@ def json_of(text: str | None) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise InvalidValue("options", text, f"JSON ({error})") from None
+        raise InvalidValue("options", text, f"JSON ({error})", 'Write it like {"clip_skip": 1}.') from None
     if not isinstance(found, dict):
         raise InvalidValue("options", text, 'a map of fields, such as {"clip_skip": 1}')
     return found

@@ -9,9 +9,11 @@ from typing import Any
 
 from gi.repository import Gimp
 
+from bridge_protocol.records import InvalidValue
+
 from ..common.studio import Studio
 from ..common.tasks import Task
-from . import work
+from . import modes, work
 from .modes import Mode
 from .work import Delivered, Errand
 
@@ -43,7 +45,9 @@ class Run:
         self._progress, self._on_tick = progress, on_tick
         if progress:
             Gimp.progress_init("Brushwire")
+        self._listed = False
         self.studio = Studio("gimp", "GIMP", remembers=False, wake=self._woken.set, **studio)
+        self.studio.on_lists.append(self._lists_came)
 
     def __enter__(self) -> Run:
         return self
@@ -63,6 +67,16 @@ class Run:
             self._wait()
         return self
 
+    def check(self, mode: Mode, values: dict[str, Any]) -> None:
+        """Raises InvalidValue for a value that the server would pass over: it has no such field."""
+        if modes.unknown(mode, values, self.studio.schema):  # to this version; a newer server may know it
+            deadline = time.monotonic() + CONNECT_SECONDS
+            while not self._listed and self.studio.state.connected and time.monotonic() < deadline:
+                self._wait()
+            for name in modes.unknown(mode, values, self.studio.schema):
+                allowed = f"left out: this server's {mode.kind} has no such field"
+                raise InvalidValue(f"options.{name}", values[name], allowed, "Correct its name, or leave it out.")
+
     def job(self, errand: Errand) -> Task:
         """Submit an errand and wait for its end. Raises JobError where it made nothing."""
         form = self.studio.form(errand.mode.kind)
@@ -81,6 +95,9 @@ class Run:
         delivered = work.deliver(errand, task.result, image)
         self.studio.placed(task)
         return delivered
+
+    def _lists_came(self) -> None:
+        self._listed = True
 
     def _wait(self) -> None:
         self._woken.wait(_TICK)
@@ -102,8 +119,9 @@ def paint(
     mode: Mode, image: Gimp.Image | None, values: dict[str, Any], file: Any = None, *, progress: bool = False,
     **options: Any,
 ) -> Delivered:  # fmt: skip
-    """Read, ask, wait, and put in place. Raises CanvasError, JobError, OSError."""
+    """Read, ask, wait, and put in place. Raises CanvasError, InvalidValue, JobError, OSError."""
     errand = work.gather(mode, image, values, file)
     with Run(progress=progress, **options) as run:
         run.connect()
+        run.check(mode, values)
         return run.deliver(errand, run.job(errand))

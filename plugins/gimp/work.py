@@ -52,14 +52,16 @@ def gather(mode: Mode, image: Gimp.Image | None, values: dict[str, Any], file: P
 
     values: of the mode's form. file: where a mesh is written.
     """
+    extras = {extra.name: values.get(extra.name, extra.default) for extra in mode.extras}
     if image is not None:
         canvas.check(image)
-    elif mode.reads != "nothing":
+    elif mode.reads != "nothing" or extras.get("from_image"):
         raise CanvasError("No image is open.", "Open the picture first.")
     if mode.makes == "file" and file is None:
         raise CanvasError("It is not said where the mesh goes.", "Name a file.")
-    extras = {extra.name: values.get(extra.name, extra.default) for extra in mode.extras}
     fields = modes.job_fields(mode, values)
+    if mode.kind == "Annotate" and not fields["detector"]:  # the server takes the best that it has for it
+        fields["detector"] = extras["shows"]
     if file is not None and mode.makes == "file":  # its name says which kind of file it is
         fields |= {"name": file.stem, "format": file.suffix[1:].lower() or "glb"}
     place: dict[str, Any] = {"mode": mode.name, "values": values, "file": str(file or "")}
@@ -160,7 +162,7 @@ def _from_selection(
 
 
 def _from_border(
-    mode: Mode, image: Gimp.Image, fields: dict[str, Any], place: dict[str, Any], extras: dict[str, int]
+    mode: Mode, image: Gimp.Image, fields: dict[str, Any], place: dict[str, Any], extras: dict[str, Any]
 ) -> Errand:
     sides = [extras[name] for name in ("left", "top", "right", "bottom")]
     if not any(sides):
@@ -253,6 +255,8 @@ def _title(place: dict[str, Any]) -> str:
 
 
 def _name(mode: Mode, output: Any) -> str:
+    if mode.kind == "Annotate":
+        return f"{str(output.info.get('control', mode.layer)).capitalize()} map"
     name = str(output.name).replace("_", " ").capitalize()
     seed = output.info.get("seed")
     return f"{name} {seed}" if mode.kind == "Generate" and seed is not None else name

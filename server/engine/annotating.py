@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,12 @@ from depth3d.pose import Pose, draw_openpose
 from server.engine import detectors, relief, torus
 from server.engine.annotators import plain
 from server.engine.compositing import Float, from_float, resize, to_float
-from server.engine.detectors import BY_ID, AnnotateRequest, Annotation, Detector
+from server.engine.detectors import BEST, BY_ID, DEPTH_ORDER, AnnotateRequest, Annotation, Detector
 from server.engine.errors import InvalidRequest, UnknownModel
 from server.engine.materials import Estimates, Map
 from server.engine.painting import IsCancelled, OnProgress, Progress
 from server.engine.sampling import raise_if
 from server.engine.torus import Wraps
-
-#: Which depth is taken where nobody says: the best that is there.
-DEPTH_ORDER = ("depth_anything", "marigold_depth", "zoedepth", "dpt", "midas", "leres", "zoe")
 
 
 class Annotator:
@@ -52,27 +50,17 @@ class Annotator:
         model = self._model(detector)
         raise_if(stop)
         report(Progress("reading"))
-        if detector.source == "plain":
-            return _finish(_plain(detector.id, seen, request), detector.control, picture)
-        if detector.source == "pose":
-            return _poses(model.find(seen, request.hands, True if detector.id == "face" else request.face),
-                          seen, picture, detector.id == "face")  # fmt: skip
-        if detector.source == "transformers":
-            return _depth(model(seen), model.kind, picture)
-        if detector.source == "marigold":
-            return _marigold(model(to_float(seen), stop, seed=request.seed)[0], detector, picture)
-        return _finish(model(seen, request.hands, request.face), detector.control, picture)
+        return replace(_read(detector, model, seen, request, picture, stop), detector=detector.id)
 
     def depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
         """The depth of a (h, w, 3) picture and its kind, metric or relative; see `Annotation`.
 
         detector: empty takes the best that is there. Raises UnknownModel where none is.
         """
-        name = detector or next((one for one in DEPTH_ORDER if not self._lacking(BY_ID[one])), DEPTH_ORDER[0])
-        found = self.annotate(AnnotateRequest(picture, name))
+        found = self.annotate(AnnotateRequest(picture, detector or "depth"))
         if "depth" not in found.exact:
             if found.kind != "depth":
-                raise InvalidRequest(f"{name} reads no depth.", f"Take one of: {', '.join(DEPTH_ORDER)}.")
+                raise InvalidRequest(f"{detector} reads no depth.", f"Take one of: {', '.join(DEPTH_ORDER)}.")
             return found.control[..., 0].astype(np.float32) / 255, "relative"
         return found.exact["depth"], found.depth_kind
 
@@ -102,9 +90,11 @@ class Annotator:
         return Estimates(**found, by=by)
 
     def _known(self, name: str) -> Detector:
+        if name in BEST:
+            return detectors.best(name, self.folders)
         detector = BY_ID.get(name)
         if detector is None:
-            raise UnknownModel(f"There is no detector {name!r}.", f"Take one of: {', '.join(BY_ID)}.")
+            raise UnknownModel(f"There is no detector {name!r}.", f"Take one of: {', '.join([*BEST, *BY_ID])}.")
         return detector
 
     def _lacking(self, detector: Detector) -> str:
@@ -145,6 +135,22 @@ class Annotator:
             self._loaded.clear()
             self._loaded[name] = Marigold(detectors.models(self.folders)[name], name, self.device)
         return self._loaded[name]
+
+
+def _read(
+    detector: Detector, model: Any, seen: NDArray[np.uint8], request: AnnotateRequest, picture: NDArray[np.uint8],
+    stop: IsCancelled,
+) -> Annotation:  # fmt: skip
+    if detector.source == "plain":
+        return _finish(_plain(detector.id, seen, request), detector.control, picture)
+    if detector.source == "pose":
+        return _poses(model.find(seen, request.hands, True if detector.id == "face" else request.face),
+                      seen, picture, detector.id == "face")  # fmt: skip
+    if detector.source == "transformers":
+        return _depth(model(seen), model.kind, picture)
+    if detector.source == "marigold":
+        return _marigold(model(to_float(seen), stop, seed=request.seed)[0], detector, picture)
+    return _finish(model(seen, request.hands, request.face), detector.control, picture)
 
 
 def _at(picture: NDArray[np.uint8], resolution: int) -> NDArray[np.uint8]:

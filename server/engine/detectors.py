@@ -97,9 +97,9 @@ DETECTORS: tuple[Detector, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class AnnotateRequest:
-    """image: (h, w, 3 or 4). detector: an id of `detectors.DETECTORS`. resolution: the shorter side that the detector
-    sees, 0 is its own choice. low, high: of edges, 0 to 255; None is the detector's own. hands, face: of poses. seed:
-    of detectors that draw lots.
+    """image: (h, w, 3 or 4). detector: an id of `detectors.DETECTORS`, or a key of `detectors.BEST`. resolution: the
+    shorter side that the detector sees, 0 is its own choice. low, high: of edges, 0 to 255; None is the detector's own.
+    hands, face: of poses. seed: of detectors that draw lots.
     """
 
     image: Pixels
@@ -119,16 +119,22 @@ class Annotation:
     control: (h, w, 3) uint8 of the picture's size, as ControlNets of this kind expect it. kind: of control.
     exact: data in full: `depth` (h, w) float32, `normal` (h, w, 3) float32 unit in camera space, or `keypoints`
     (130 · people, 3) float32: x, y in pixels of the picture, visibility. depth_kind: metric (z in metres) or relative
-    (inverse depth, up to scale and shift, near is large).
+    (inverse depth, up to scale and shift, near is large). detector: the id of the one that read it.
     """
 
     control: NDArray[np.uint8]
     kind: str
     exact: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     depth_kind: str = ""
+    detector: str = ""
 
 
 BY_ID = {detector.id: detector for detector in DETECTORS}
+
+#: Which depth is taken where nobody says: the best that is there.
+DEPTH_ORDER = ("depth_anything", "marigold_depth", "zoedepth", "dpt", "midas", "leres", "zoe")
+#: What may be asked for in place of a detector, and who reads it: the first that is there.
+BEST = {"depth": DEPTH_ORDER, "normal": ("marigold_normals", "normalbae"), "edges": ("canny",)}
 
 #: What reads materials from pictures: Marigold's pipelines.
 ESTIMATORS = {
@@ -165,6 +171,13 @@ def estimators(folders: Sequence[Path]) -> list[dict[str, Any]]:
         }
         for model, (name, title, repository) in ESTIMATORS.items()
     ]  # fmt: skip
+
+
+def best(kind: str, folders: Sequence[Path]) -> Detector:
+    """Who reads that kind of map (a key of BEST): the first that can be used, or the first where none can."""
+    own = models(folders)
+    order = [BY_ID[name] for name in BEST[kind]]
+    return next((one for one in order if not lacking(one, folders, own)), order[0])
 
 
 def lacking(detector: Detector, folders: Sequence[Path], own: dict[str, Path]) -> str:

@@ -16,7 +16,7 @@ from server.verbs import Arrays, Made, Painter, Yield, picture_of
 def run(job: Annotate, arrays: Arrays, painter: Painter, on_progress: OnProgress, cancelled: IsCancelled) -> Yield:
     """Read a picture. Raises InvalidValue, or an EngineError of the painter."""
     if not job.detector:
-        raise InvalidValue("detector", "", "the name of a detector", "Take canny, pose, depth_anything, …")
+        raise InvalidValue("detector", "", "the name of a detector", "Take edges, pose, depth, normal, …")
     request = AnnotateRequest(
         picture_of("image", job.image, arrays), job.detector, job.resolution, job.low_threshold, job.high_threshold,
         job.hands, job.face, job.seed,
@@ -31,4 +31,4 @@ def run(job: Annotate, arrays: Arrays, painter: Painter, on_progress: OnProgress
             info["points"] = 130
             info["people"] = int((array.reshape(-1, 130, 3)[:, :18, 2] > 0).any(-1).sum())
         made.append(Made(name, np.ascontiguousarray(array, np.float32), "data", info))
-    return Yield(made, {"detector": job.detector, "control": read.kind, "fallbacks": []})
+    return Yield(made, {"detector": read.detector, "control": read.kind, "fallbacks": []})

@@ -278,6 +278,22 @@ ASTRONAUT = {2: (95, 258), 5: (318, 262), 3: (50, 425), 0: (224, 130), 14: (204,
 SHOWN = 496  # pixels of the astronaut that the picture shows, from the hair to its lower edge
 
 
+def test_a_kind_of_map_takes_the_best_that_is_there_and_says_which(tmp_path):
+    picture = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    annotator = Annotator([tmp_path], CPU)
+    edges = annotator.annotate(AnnotateRequest(picture, "edges"))
+    assert (edges.detector, edges.kind) == ("canny", "canny")
+    for kind, first in {"depth": "Depth-Anything-V2", "normal": "marigold-normals"}.items():
+        with pytest.raises(UnknownModel) as problem:
+            annotator.annotate(AnnotateRequest(picture, kind))
+        assert first in problem.value.remedy
+    tiny_depth_models(tmp_path)
+    assert annotator.annotate(AnnotateRequest(picture, "depth")).detector == "depth_anything"
+    shutil.rmtree(tmp_path / "anything")
+    found = annotator.annotate(AnnotateRequest(picture, "depth"))
+    assert (found.detector, found.kind) == ("zoedepth", "depth")
+
+
 @needs(packages.MEDIAPIPE)
 def test_the_pose_of_a_real_person_is_where_a_hand_would_place_it():
     skimage = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")

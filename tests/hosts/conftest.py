@@ -14,6 +14,7 @@ import pytest
 from server.settings import Settings
 from tests.hosts.krita_host import ROOT, Display
 from tests.server.process import ServerProcess
+from tests.shipped import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,11 @@ def shared_folder():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _server(folder: Path, painter: str) -> ServerProcess:
+def _server(folder: Path, painter: str, models: tuple[Path, ...] = ()) -> ServerProcess:
     (folder / "run").mkdir(mode=0o700, parents=True)
-    settings = Settings(data=folder / "data", runtime=folder / "run", painter=painter, store_bytes=1 << 30)
+    settings = Settings(
+        data=folder / "data", runtime=folder / "run", painter=painter, store_bytes=1 << 30, models=models
+    )
     return ServerProcess(settings, folder).start()
 
 
@@ -40,8 +43,12 @@ def small_server(shared_folder):
 
 @pytest.fixture(scope="module")
 def starter_server(shared_folder):
-    """A server with the real engine and the model that ships with the project."""
-    process = _server(shared_folder / "starter", Settings.painter)
+    """A server with the real engine, the model that ships with the project, and what reads poses where it is there."""
+    models = shared_folder / "models"
+    models.mkdir()
+    for wheel in WEIGHTS.glob("mediapipe-*.whl"):
+        shutil.copy(wheel, models)
+    process = _server(shared_folder / "starter", Settings.painter, (models,))
     yield process
     process.stop()
 

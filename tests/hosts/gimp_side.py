@@ -59,9 +59,10 @@ def succeeded(name, *args, **arguments):
     return made
 
 
-def failed(name, *args, **arguments):
+def failed(name, *args, wrongly_called=False, **arguments):
     status, error, *_ = call(name, *args, **arguments)
-    assert status == Gimp.PDBStatusType.EXECUTION_ERROR, f"{name}: {status}"
+    kind = Gimp.PDBStatusType.CALLING_ERROR if wrongly_called else Gimp.PDBStatusType.EXECUTION_ERROR
+    assert status == kind, f"{name}: {status}"
     return error
 
 
@@ -221,7 +222,12 @@ def colour_managed(profile):
     from brushwire_plugin.gimp import canvas
 
     found = {}
-    for precision, kind, size in (("U8_NON_LINEAR", "R'G'B'A u8", 4), ("U16_NON_LINEAR", "R'G'B'A u16", 8)):
+    for precision, kind, size in (
+        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
+        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
+        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
+        ("FLOAT_LINEAR", "RGBA float", 16),
+    ):
         image, layer = new(64, 64, precision, data=numbers(64 * 64, kind, size), pixel_format=kind)
         in_srgb = bytes(get(layer, 0, 0, 64, 64, "R'G'B'A u8"))
         # Assigned, not converted: the same numbers are other colours now.
@@ -232,6 +238,8 @@ def colour_managed(profile):
         found[precision] = {
             "dtype": pixels.dtype,
             "worst": worst(bytes(get(made, 0, 0, 64, 64, None)), own, kind),
+            "own": own.hex(),
+            "read": bytes(pixels.data).hex(),
             "converted": canvas.read(image, canvas.whole(image), "uint8").data != in_srgb,
         }
         image.delete()
@@ -244,14 +252,23 @@ def refused():
     nothing_selected = failed("fill", image, [layer])
     not_ours = failed("again", image, [layer])
     no_side = failed("extend", image, [layer])
-    wrong = failed("generate", image, [layer], options='{"steps": 1000}')
-    no_json = failed("generate", image, [layer], options="{steps")
+    wrongly_called = {
+        name: failed("generate", image, [layer], wrongly_called=True, options=options)
+        for name, options in {
+            "steps": '{"steps": 1000}', "json": "{steps", "list": "[1]", "loras": '{"loras": [{"weight": 1.0}]}',
+            "many": '{"loras": 3}', "unknown": '{"stepz": 3}',
+        }.items()
+    }  # fmt: skip
+    told = {
+        "no image": failed("texture", None, from_image=1),
+        "no file": failed("mesh", image, [layer]),
+    }
     image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 16, False, False, "")
     indexed = failed("transform", image, [layer])
     count = len(image.get_layers())
     image.delete()
-    return {"fill": nothing_selected, "again": not_ours, "extend": no_side, "wrong": wrong, "no_json": no_json,
-            "indexed": indexed, "layers": count}  # fmt: skip
+    return {"fill": nothing_selected, "again": not_ours, "extend": no_side, "indexed": indexed, "layers": count,
+            **wrongly_called, **told}  # fmt: skip
 
 
 # -- procedures
@@ -379,26 +396,52 @@ def extends():
     return found
 
 
-def others():
-    """A texture and an enlargement."""
-    image, layer = new(96, 64, data=opaque(96, 64), pixel_format="R'G'B'A u8")
+def others(folder):
+    """A texture from words and one from the image, and an enlargement; what they look like goes into files of RGB."""
+
+    def keep(name, drawable):
+        data = get(drawable, 0, 0, drawable.get_width(), drawable.get_height(), "R'G'B' u8")
+        (Path(folder) / f"{name}.rgb").write_bytes(data)
+
+    image, layer = new(96, 64, data=meadow(96, 64), pixel_format="R'G'B'A u8")
+    keep("picture", layer)
     fresh, group = succeeded("texture", None, prompt="a brick wall", steps=2, seed=1, width=128, height=128)
     found = {"texture": [fresh.get_width(), [one.get_name() for one in group.get_children()], group.is_group()]}
+    for one in group.get_children():
+        keep(one.get_name(), one)
     fresh.delete()
     _, group = succeeded("texture", image, [layer], from_image=1)
     found["from image"] = [group.get_width(), len(image.get_layers())]
-    larger, _ = succeeded("upscale", image, [layer], scale=2.0)
+    keep("material", next(one for one in group.get_children() if one.get_name() == "Albedo"))
+    image.remove_layer(group)
+    larger, made = succeeded("upscale", image, [layer], scale=2.0)
+    keep("larger", made)
     found["upscale"] = [larger.get_width(), larger.get_height(), larger.get_id() != image.get_id()]
     larger.delete()
     image.delete()
     return found
 
 
-def read():
-    """A control map."""
-    image, layer = new(96, 64, data=meadow(96, 64), pixel_format="R'G'B'A u8")
-    _, edges = succeeded("map", image, [layer], detector="canny")
-    found = [edges.get_width(), edges.get_height(), len(image.get_layers())]
+def maps(picture, size, folder):
+    """Control maps of a picture (a file of RGBA bytes): those that can be read as files of RGB, the others' sentences.
+
+    Nothing is inserted where nothing was read.
+    """
+    image, layer = new(*size, data=Path(picture).read_bytes(), pixel_format="R'G'B'A u8")
+    found = {}
+    for name, given in {
+        "none": {}, "edges": {"shows": "edges"}, "canny": {"shows": "depth", "detector": "canny"},
+        "pose": {"shows": "pose"},
+    }.items():  # fmt: skip
+        _, made = succeeded("map", image, [layer], **given)
+        (Path(folder) / f"{name}.rgb").write_bytes(get(made, 0, 0, *size, "R'G'B' u8"))
+        found[name] = [made.get_name(), made.get_width(), made.get_height(), *made.get_offsets()[1:]]
+        image.remove_layer(made)
+    before = state_of(image)
+    for name in ("depth", "normal"):
+        found[name] = failed("map", image, [layer], shows=name)
+    found["unknown"] = failed("map", image, [layer], detector="palmistry")
+    found["untouched"] = state_of(image) == before
     image.delete()
     return found
 

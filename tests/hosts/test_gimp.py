@@ -63,14 +63,26 @@ def test_layers_that_begin_outside_of_the_image_are_read_and_written_where_they_
     assert gimp.console("offsets") == [True, True, True, [-7, 75, True]]
 
 
+#: Linear light of AdobeRGB (1998) in sRGB: both have the same white, D65.
+_ADOBE_TO_SRGB = np.array([[1.39835574, -0.39835574, 0], [0, 1, 0], [0, -0.04293803, 1.04293803]])
+
+
 def test_a_document_in_another_colour_space_comes_back_as_it_was(gimp):
     found = gimp.console("colour_managed", profile="/usr/share/color/icc/krita/ClayRGB-elle-V2-g22.icc")
     print("the largest differences, there and back:", {precision: one["worst"] for precision, one in found.items()})
     for precision, one in found.items():
         assert one["dtype"] == "float32"
         assert one["converted"], "the profile was not looked at"
-        # Near black a power curve is steep, and GEGL's conversion is good to 1e-5 of linear light.
-        assert one["worst"] <= (1 / 255 if "U8" in precision else 0.006), (precision, one)
+        assert one["worst"] <= {"U8_NON_LINEAR": 0}.get(precision, 1 / 2048), precision
+        full = {"U8": (np.uint8, 255), "U1": (np.uint16, 65535), "FL": (np.float32, 1)}[precision[:2]]
+        own, read = (np.frombuffer(bytes.fromhex(one[name]), dtype).reshape(-1, 4)[:, :3] for name, dtype in
+                     {"own": full[0], "read": np.float32}.items())  # fmt: skip
+        light = own / full[1] if "FLOAT_LINEAR" in precision else (own / full[1]) ** (563 / 256)
+        expected = light @ _ADOBE_TO_SRGB.T
+        inside = ((expected > 0) & (expected < 1)).all(1)
+        assert inside.mean() > 0.3
+        curved = np.where(expected <= 0.0031308, expected * 12.92, 1.055 * np.abs(expected) ** (1 / 2.4) - 0.055)
+        assert np.abs(read - curved)[inside].max() < 1 / 1024, precision
 
 
 def test_what_cannot_be_done_is_told_with_a_remedy(gimp):
@@ -81,8 +93,34 @@ def test_what_cannot_be_done_is_told_with_a_remedy(gimp):
     assert found["layers"] == 1
     assert "not painted by Brushwire" in found["again"]
     assert "one side at least" in found["extend"]
-    assert "steps is 1000; it must be a whole number from 1 to 150" in found["wrong"]
-    assert "options is" in found["no_json"]
+    assert "steps is 1000; it must be a whole number from 1 to 150" in found["steps"]
+    assert "options is" in found["json"]
+    assert "a map of fields" in found["list"]
+    assert "loras[0].model is" in found["loras"]
+    assert "loras is 3; it must be a list" in found["many"]
+    assert "options.stepz is 3; it must be left out: this server's Generate has no such field" in found["unknown"]
+    assert "No image is open. Open the picture first." in found["no image"]
+    assert "Name a file." in found["no file"]
+
+
+def _scheme(gimp, words):
+    """Run words of Script-Fu as GIMP's --batch does: the exit status, and all that was printed."""
+    interpreter = ("--batch-interpreter", "plug-in-script-fu-eval")
+    environment = hosts.environment(gimp.folder, **gimp.more)
+    done = hosts.run(PROGRAM, "-i", "-d", "-f", *interpreter, "-b", words, "--quit", env=environment)
+    return done.returncode, done.stdout
+
+
+def test_a_batch_script_in_scheme_paints_or_ends_with_the_sentence(gimp):
+    call = '(brushwire-generate #:run-mode RUN-NONINTERACTIVE #:prompt "a boat" #:steps 1 #:width 72 #:height 64 '
+    painted = f"(car {call} #:seed 7))"
+    status, said = _scheme(gimp, f"(gimp-message (number->string (car (gimp-image-get-width {painted}))))")
+    assert status == 0, said
+    assert "script-fu-Warning: 72" in said
+    status, said = _scheme(gimp, call + '#:options "{steps")')
+    assert status != 0
+    assert "brushwire-generate failed on invalid input arguments: options is '{steps'; it must be JSON" in said
+    assert "Write it like" in said
 
 
 def test_words_become_a_layer_of_the_images_size_or_a_new_image(gimp):

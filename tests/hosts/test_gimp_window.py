@@ -7,8 +7,10 @@ import pytest
 import trimesh
 from PIL import Image
 
+from server.engine import packages
 from tests.hosts import hosts
 from tests.hosts.gimp_host import PROGRAM, GimpHost
+from tests.shipped import needs
 
 pytestmark = [
     pytest.mark.skipif(bool(hosts.missing(PROGRAM)), reason=hosts.missing(PROGRAM)),
@@ -99,17 +101,63 @@ def test_the_canvas_is_extended_and_what_was_there_stays_to_the_bit(gimp):
     }  # fmt: skip
 
 
-def test_materials_and_enlargements_become_layers_and_images(gimp):
-    found = gimp.console("others", timeout=240)
+def test_materials_and_enlargements_become_layers_and_images(gimp, shared_folder):
+    found = gimp.console("others", timeout=240, folder=str(shared_folder))
+
+    def kept(name, width, height):
+        data = (shared_folder / f"{name}.rgb").read_bytes()
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3).astype(float)
+
     width, maps, is_group = found["texture"]
     assert (width, is_group) == (128, True)
     assert {"Albedo", "Normal", "Height", "Roughness", "Metallic", "Ambient occlusion"} <= set(maps)
     assert found["from image"] == [96, 2]
     assert found["upscale"] == [192, 128, True]
+    picture, larger = kept("picture", 96, 64), kept("larger", 192, 128)
+    halved = larger.reshape(64, 2, 96, 2, 3).mean((1, 3))
+    assert np.abs(halved - picture).mean() < 3, "the enlargement is another picture"
+    bricks, normal = kept("Albedo", 128, 128), kept("Normal", 128, 128)
+    assert bricks.std() > 10
+    seam = np.abs(bricks[:, 0] - bricks[:, -1]).mean()
+    assert seam < 2 * np.abs(np.diff(bricks, axis=1)).mean() + 1, "a seam"
+    assert np.abs(np.linalg.norm(normal / 127.5 - 1, axis=-1) - 1).mean() < 0.05, "normals have length 1"
+    assert normal[..., 2].mean() > 180, "normals look at the viewer"
+    material = kept("material", 96, 64)
+    means = material.mean((0, 1)), picture.mean((0, 1))
+    print("mean colours of the material and of the picture that it is made of:", *means)
+    assert np.abs(means[0] - means[1]).max() < 24
 
 
-def test_a_control_map_becomes_a_layer_of_the_images_size(gimp):
-    assert gimp.console("read", timeout=240) == [96, 64, 2]
+@needs(packages.MEDIAPIPE)
+def test_maps_of_a_real_person_become_layers_and_what_cannot_be_read_is_told_with_a_remedy(gimp, shared_folder):
+    skimage = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert runs the models")
+    picture = np.dstack([skimage.astronaut(), np.full((512, 512), 255, np.uint8)])
+    (shared_folder / "astronaut.rgba").write_bytes(picture.tobytes())
+    given = {"picture": str(shared_folder / "astronaut.rgba"), "size": [512, 512], "folder": str(shared_folder)}
+    found = gimp.console("maps", timeout=240, **given)
+    for name, title in {"none": "Canny", "edges": "Canny", "canny": "Canny", "pose": "Pose"}.items():
+        assert found[name] == [f"{title} map", 512, 512, 0, 0]
+    none, edges, canny, pose = (
+        np.frombuffer((shared_folder / f"{name}.rgb").read_bytes(), np.uint8).reshape(512, 512, 3)
+        for name in ("none", "edges", "canny", "pose")
+    )
+    assert np.array_equal(none, edges)
+    assert np.array_equal(none, canny)
+    assert set(np.unique(edges)) == {0, 255}
+    assert 0.02 < (edges > 0).mean() < 0.3
+    drawn = pose.any(-1)
+    assert 0.005 < drawn.mean() < 0.1
+    # The shoulders, an elbow, the nose and the eyes, placed by hand on the photograph.
+    for x, y in ((95, 258), (318, 262), (50, 425), (224, 130), (204, 103), (248, 104)):
+        assert drawn[max(0, y - 25) : y + 25, max(0, x - 25) : x + 25].any(), (x, y)
+    assert len(np.unique(pose.reshape(-1, 3), axis=0)) > 6, "limbs have colours of their own"
+    for name, repository in {"depth": "depth-anything/Depth-Anything-V2", "normal": "prs-eth/marigold-normals"}.items():
+        assert "cannot be used yet" in found[name]
+        assert f"Download {repository}" in found[name]
+    assert "There is no detector 'palmistry'" in found["unknown"]
+    assert "Take one of: depth, normal, edges" in found["unknown"]
+    assert found["untouched"]
 
 
 def test_a_layer_that_shows_depth_becomes_a_mesh_with_the_picture_below_it_as_its_texture(gimp, shared_folder):

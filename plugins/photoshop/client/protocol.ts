@@ -1256,7 +1256,7 @@ export interface UpscaleJob {
 export interface AnnotateJob {
   /** The picture, (h, w, 3 or 4). */
   image: WireBlob | BlobRef;
-  /** What reads it. */
+  /** What reads it; depth, normal or edges: the best that is there. */
   detector: string;
   /** The shorter side that the detector sees; 0: its own choice. */
   resolution?: number;
