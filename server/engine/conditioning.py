@@ -90,6 +90,11 @@ def encode(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditioning:
     return Conditioning({key: value for key, value in arguments.items() if value is not None}, steps, regions)
 
 
+def _adapted(checkpoint: Checkpoint, plan: Plan) -> Any:
+    """What tells apart what the text encoders make of the same words with other LoRAs, or other weights of them."""
+    return checkpoint.loras, tuple((info.id, weight) for info, weight in plan.models.loras)
+
+
 def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditioning:
     """By the pipeline itself, for the families whose text encoders read a whole text and know no weights."""
     plan, family = work.plan, checkpoint.info.family
@@ -115,7 +120,7 @@ def _encode_whole(work: Work, pipeline: Any, checkpoint: Checkpoint) -> Conditio
         count_of = len(words(prompts.plain_text(picture[0]), truncation=False, verbose=False).input_ids)
         if count_of > limit:
             work.report(f"The prompt has {count_of} tokens, and this model reads the first {limit} of them.")
-    loras = tuple((info.id, weight) for info, weight in plan.models.loras)
+    loras = _adapted(checkpoint, plan)
 
     def encoded(pictures: list[list[Stage]], step: int) -> dict[str, Any]:
         texts = tuple(prompts.plain_text(picture[step]) for picture in pictures)
@@ -181,7 +186,7 @@ class _Clip:
         self.clip_skip = plan.request.clip_skip
         self.pairs = [(getattr(pipeline, text), getattr(pipeline, words)) for text, words in checkpoint.encoders()]
         self.texts = checkpoint.texts
-        self.adapted = tuple((info.id, weight) for info, weight in plan.models.loras)
+        self.adapted = _adapted(checkpoint, plan)
         self.embeddings = Embeddings(plan)
 
     def stretches(self, stage: Stage) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,11 +11,11 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from server.engine import (
     denoising,
     image_prompts,
+    loras,
     memory,
     previews,
     registry,
@@ -32,8 +31,7 @@ from server.engine.catalog import Catalog
 from server.engine.compositing import LATENT, Float
 from server.engine.decoding import decode
 from server.engine.detectors import AnnotateRequest, Annotation
-from server.engine.errors import IncompatibleModels, InvalidRequest, UnknownModel
-from server.engine.headers import read_header
+from server.engine.errors import InvalidRequest, UnknownModel
 from server.engine.loader import Checkpoint, Loader
 from server.engine.materials import Estimates
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest, Progress, check
@@ -185,7 +183,7 @@ class Painter:
             denoiser = checkpoint.denoiser
             net = stack.enter_context(several_nets.joined(checkpoint.info.family, follow, work.plan, denoiser, vae))
             pipeline = self._pipeline(work.plan, checkpoint, net if nets else None, vae)
-            stack.enter_context(_adapters(pipeline, work))
+            loras.adapt(pipeline, checkpoint, models.loras)
             prompts = work.plan.request.image_prompts
             stack.enter_context(image_prompts.adapted(pipeline, models, [prompt.weight for prompt in prompts]))
             whole = [] if tiling else [denoiser, *beside]  # a window's edges are not the picture's
@@ -247,34 +245,6 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-@contextmanager
-def _adapters(pipeline: Any, work: Work) -> Iterator[None]:
-    """The request's LoRAs on the pipeline's parts; at the end the parts are what they were."""
-    loras = work.plan.models.loras
-    if not loras:
-        yield
-        return
-    names = []
-    try:
-        for number, (info, _) in enumerate(loras):
-            read_header(info.path)
-            name = f"lora{number}"
-            try:
-                pipeline.load_lora_weights(load_file(info.path), adapter_name=name)
-                names.append(name)
-                pipeline.set_adapters(names, [weight for _, weight in loras[: number + 1]])
-            except (ValueError, RuntimeError, KeyError) as error:
-                if memory.is_out_of_memory(error):
-                    raise
-                raise IncompatibleModels(
-                    f"The LoRA {info.name} does not fit {work.plan.models.checkpoint.name}.",
-                    "Take one that was made for this checkpoint's family.",
-                ) from error
-        yield
-    finally:
-        pipeline.unload_lora_weights()
 
 
 def _in_order_of_use(checkpoint: Checkpoint, vae: torch.nn.Module) -> list[torch.nn.Module]:

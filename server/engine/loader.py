@@ -69,7 +69,8 @@ class Checkpoint:
 
     options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
     hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint.
-    texts: what its text encoders made of the newest prompts.
+    texts: what its text encoders made of the newest prompts. loras: what the LoRAs that are on its parts were read
+    from; see `loras.adapt`.
     """
 
     info: ModelInfo
@@ -78,6 +79,7 @@ class Checkpoint:
     options: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
     texts: Remembered = field(default_factory=lambda: Remembered(64))
+    loras: frozenset[tuple[str, int]] = frozenset()
 
     def encoders(self) -> tuple[tuple[str, str], ...]:
         """Names of the text encoders, each with that of its tokenizer."""

@@ -8,7 +8,9 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 from PIL import Image
+from safetensors.torch import load_file
 
+from server.engine import loras as lora_files
 from server.engine import samplers
 from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
@@ -199,6 +201,35 @@ def test_a_lora_acts_and_leaves_nothing_behind(paint, ids):
     assert (with_lora != before).any()
     np.testing.assert_array_equal(before, after)
     np.testing.assert_array_equal(paint(loras=((ids["style"], 1.0), (ids["other"], 0.5))).images[0], with_lora)
+
+
+def test_loras_stay_between_paintings_and_are_the_same_to_the_bit_as_loaded_anew(paint, ids, painter, monkeypatch):
+    style, other, half = (ids["style"], 1.0), (ids["other"], 0.5), (ids["style"], 0.5)
+    asked = [(style,), (half,), (style, other), (other, style), (half, other), (), (style,), (other,)]
+    anew = []
+    for loras in asked:
+        paint()  # without one, all are taken off
+        anew.append(paint(loras=loras).images[0])
+    paint()
+    loaded = []
+    monkeypatch.setattr(lora_files, "load_file", lambda path: loaded.append(path.stem) or load_file(path))
+    for loras, expected in zip(asked, anew, strict=True):
+        np.testing.assert_array_equal(paint(loras=loras).images[0], expected)
+    assert loaded == ["style", "style", "other", "style", "other"]
+    assert painter.loader.checkpoint(painter.catalog.get(ids["sd"])).loras
+    paint()
+    assert not painter.loader.checkpoint(painter.catalog.get(ids["sd"])).loras
+
+
+def test_a_lora_whose_file_has_changed_is_read_again(models, tmp_path):
+    tiny_models.copy(models / "sd", tmp_path / "sd")
+    tiny_models.lora(models / "sd", tmp_path / "style.safetensors", seed=20)
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    lora = next(info.id for info in painter.catalog.models() if info.kind == "lora")
+    request = PaintRequest("brick", seed=7, steps=2, loras=((lora, 1.0),))
+    before = painter.paint(request).images[0]
+    tiny_models.lora(models / "sd", tmp_path / "style.safetensors", seed=21)
+    assert (painter.paint(request).images[0] != before).any()
 
 
 def test_a_lora_that_does_not_fit_is_refused_and_leaves_nothing_behind(paint, ids):
