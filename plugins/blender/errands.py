@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import bpy
 import numpy as np
@@ -310,9 +311,21 @@ def mesh(context: bpy.types.Context) -> Errand:
 # -- all of them
 
 
+#: What was asked for with each task that has not ended well, for asking again.
+asked: WeakKeyDictionary[Task, Errand] = WeakKeyDictionary()
+
+
 def submit(errand: Errand, **options: Any) -> Task:
     """Ask for an errand's job; returns at once."""
-    return link.studio().submit(errand.make, errand.form, title=errand.title, place=errand.place, **options)
+
+    def changed(task: Task) -> None:
+        if task.stage in ("finished", "cancelled"):
+            asked.pop(task, None)  # it holds the whole scene
+
+    studio = link.studio()
+    task = studio.submit(errand.make, errand.form, title=errand.title, place=errand.place, on_change=changed, **options)
+    asked[task] = errand
+    return task
 
 
 def short(words: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import bpy
 
-from . import frames, link, operators, panels, properties
+from . import frames, link, operators, panels, previews, properties, remedies
 
-_CLASSES = (*operators.CLASSES, *frames.CLASSES, *panels.CLASSES)
+_CLASSES = (*operators.CLASSES, *remedies.CLASSES, *frames.CLASSES, *panels.CLASSES)
 
 
 def register() -> None:
     """Register everything; nothing connects yet."""
     properties.register()
+    previews.register()
     for one in _CLASSES:
         bpy.utils.register_class(one)
 
@@ -21,4 +22,5 @@ def unregister() -> None:
     link.close()
     for one in reversed(_CLASSES):
         bpy.utils.unregister_class(one)
+    previews.unregister()
     properties.unregister()

@@ -28,6 +28,7 @@ def studio() -> Studio:
         _studio.on_state.append(lambda _state: redraw())
         _studio.on_task.append(lambda _task: redraw())
         _studio.on_lists.append(_took_lists)
+        _studio.on_history.append(redraw)
         if not bpy.app.background:
             bpy.app.timers.register(_tick, persistent=True)
     return _studio

@@ -20,7 +20,7 @@ from . import cameras, capture, errands, link, mannequin, maps, materials, placi
 _TICK_SECONDS = 0.03
 
 
-class _Painting(bpy.types.Operator):
+class JobOperator(bpy.types.Operator):
     """What all operators that ask for a job have in common."""
 
     bl_options = {"REGISTER"}  # noqa: RUF012 - Blender reads it from the class
@@ -99,7 +99,7 @@ class _Painting(bpy.types.Operator):
         return {"CANCELLED"}
 
 
-class TextureOperator(_Painting):
+class TextureOperator(JobOperator):
     """Make a seamless material of the words, or of a picture, and give it to the active object"""
 
     bl_idname = "brushwire.texture"
@@ -110,7 +110,7 @@ class TextureOperator(_Painting):
         return errands.texture(context, context.active_object)
 
 
-class TextureAgainOperator(_Painting):
+class TextureAgainOperator(JobOperator):
     """Make the active object's material once more with the same settings and another seed"""
 
     bl_idname = "brushwire.texture_again"
@@ -125,7 +125,7 @@ class TextureAgainOperator(_Painting):
         return errands.texture(context, obj, again=json.loads(material[materials.RECIPE]))
 
 
-class ReplaceMapOperator(_Painting):
+class ReplaceMapOperator(JobOperator):
     """Make one map of the active object's material anew; the others stay"""
 
     bl_idname = "brushwire.replace_map"
@@ -136,7 +136,7 @@ class ReplaceMapOperator(_Painting):
         return errands.texture(context, context.active_object, only=properties.settings(context).replace)
 
 
-class PictureOperator(_Painting):
+class PictureOperator(JobOperator):
     """Paint a picture of the scene camera's view, following the scene's exact maps"""
 
     bl_idname = "brushwire.picture"
@@ -147,7 +147,7 @@ class PictureOperator(_Painting):
         return errands.picture(context)
 
 
-class PaintMeshOperator(_Painting):
+class PaintMeshOperator(JobOperator):
     """Paint the active mesh from cameras, onto a UV layer and an image of its own"""
 
     bl_idname = "brushwire.paint_mesh"
@@ -158,7 +158,7 @@ class PaintMeshOperator(_Painting):
         return errands.views(context, context.active_object)
 
 
-class RebakeOperator(_Painting):
+class RebakeOperator(JobOperator):
     """Bake the pictures that the active mesh was painted from again: after one of them was edited"""
 
     bl_idname = "brushwire.rebake"
@@ -169,7 +169,7 @@ class RebakeOperator(_Painting):
         return errands.rebake(context, context.active_object)
 
 
-class MeshOperator(_Painting):
+class MeshOperator(JobOperator):
     """Make a textured mesh of the picture and the view's depth, where the camera saw it"""
 
     bl_idname = "brushwire.mesh"

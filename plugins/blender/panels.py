@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import link, properties
+from . import errands, link, previews, properties, remedies
 
 #: How many entries of the history are shown.
 _ENTRIES = 8
@@ -36,6 +36,7 @@ class StatusPanel(_Panel, bpy.types.Panel):
         _wrapped(layout, state.sentence, "CHECKMARK" if state.connected else "ERROR")
         if state.remedy:
             _wrapped(layout, state.remedy, "BLANK1")
+        remedies.draw(layout, remedies.of_state(state, studio.client.problem, own=not studio.settings["url"]))
         for task in studio.tasks[-5:]:
             if task.ended and (task.placed or task.stage == "cancelled"):
                 continue
@@ -49,6 +50,9 @@ class StatusPanel(_Panel, bpy.types.Panel):
                 _wrapped(box, task.sentence, "ERROR" if task.problem else "CHECKMARK")
                 if task.problem is not None and task.problem.remedy:
                     _wrapped(box, task.problem.remedy, "BLANK1")
+                if task.problem is not None:
+                    known = bool(task.id) and task in errands.asked
+                    remedies.draw(box, remedies.of_problem(task.problem, task.values, known=known), task)
             else:
                 box.progress(factor=task.fraction or 0.0, text=task.sentence)
 
@@ -169,16 +173,22 @@ class HistoryPanel(_Panel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
 
     def draw(self, _context: bpy.types.Context) -> None:
-        """The newest first."""
-        studio = link.started()
-        entries = studio.history.entries if studio is not None and studio.history is not None else []
-        if not entries:
-            self.layout.label(text="Nothing yet.")
-        for entry in list(entries)[:_ENTRIES]:
-            if entry.kind in properties.KINDS:
-                row = self.layout.row()
-                row.label(text=f"{entry.kind}: {entry.title}")
-                row.operator("brushwire.use_again", text="", icon="LOOP_BACK").entry = entry.id
+        """The newest first, each with what it made, its words and its settings."""
+        studio, layout = link.started(), self.layout
+        history = studio.history if studio is not None else None
+        entries = [entry for entry in history.entries if entry.kind in properties.KINDS] if history is not None else []
+        if history is None or not entries:
+            layout.label(text="Nothing yet.")
+            return
+        for entry in entries[:_ENTRIES]:
+            row = layout.box().row()
+            icon = previews.icon_of(history, entry.id)
+            if icon:
+                row.template_icon(icon_value=icon, scale=3)
+            column = row.column(align=True)
+            column.label(text=entry.title)
+            column.label(text=f"{entry.kind}, {entry.state}")
+            column.operator("brushwire.use_again", icon="LOOP_BACK").entry = entry.id
 
 
 def _form(layout: Any, group: Any, kind: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import bpy
@@ -15,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bl_ext.user_default.brushwire.blender import cameras, capture, images, link, mannequin, placing
+from bl_ext.user_default.brushwire.blender import cameras, capture, errands, images, link, mannequin, placing, remedies
 from blender_rna import differences, rna
 
 OUT = Path(sys.argv[sys.argv.index("--") + 1])
@@ -93,6 +94,20 @@ def view():
     np.savez(OUT / "view.npz", seen=seen(scene), **pictures)
 
 
+def other_model():
+    """A model that is not there: what was asked for is asked for again with the server's own."""
+    _, own = fresh()
+    own.generate.prompt, own.generate.model = "a red ball", "nothing"
+    try:
+        bpy.ops.brushwire.picture()
+    except RuntimeError as error:
+        report["no_model"] = str(error)
+    failed = link.studio().tasks[-1]
+    offered = remedies.of_problem(failed.problem, failed.values, known=failed in errands.asked)
+    report["offered"] = [one.operator for one in offered]
+    attempt("other_model", partial(bpy.ops.brushwire.other_model, task=failed.id))
+
+
 def person():
     scene, own = fresh()
     look(scene.camera, (0.3, -3.4, 1.1), (0, 0, 0.95))
@@ -119,7 +134,7 @@ def mesh():
     np.savez(OUT / "mesh.npz", **textures)
 
 
-for part in (view, person, mesh):
+for part in (view, other_model, person, mesh):
     part()
     print(part.__name__, flush=True)
 link.close()

@@ -11,11 +11,15 @@ import time
 from pathlib import Path
 
 import bpy
-from bl_ext.user_default.brushwire.blender import link, operators
+from bl_ext.user_default.brushwire.blender import link, operators, panels, previews, remedies
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from blender_rna import differences, rna
 
 OUT = Path(sys.argv[sys.argv.index("--") + 1])
 ticks: list[float] = []
-_pump, _modal = link.pump, operators._Painting.modal
+_pump, _modal = link.pump, operators.JobOperator.modal
 
 
 def say(name, **more):
@@ -35,7 +39,7 @@ def modal(self, context, event):
         ticks.append(time.perf_counter() - began)
 
 
-operators._Painting.modal = modal
+operators.JobOperator.modal = modal
 
 
 def view():
@@ -48,12 +52,27 @@ def view():
 def paint(prompt, steps=2):
     own = bpy.context.scene.brushwire
     own.views.prompt, own.views.steps = prompt, steps
+    return run(bpy.ops.brushwire.paint_mesh)
+
+
+def run(operator, **options):
+    """Call an operator as a button does; returns what the data said of itself before."""
+    before = rna()
     with view():
-        return sorted(bpy.ops.brushwire.paint_mesh("INVOKE_DEFAULT"))
+        operator("INVOKE_DEFAULT", **options)
+    return before
 
 
 def newest():
     return link.studio().tasks[-1]
+
+
+def ended():
+    """Until all jobs have ended, and their operators too."""
+    while not all(task.ended for task in link.studio().tasks):
+        yield
+    for _ in range(5):
+        yield
 
 
 def script():
@@ -79,16 +98,23 @@ def script():
     say("connected", sentence=link.studio().state.sentence)
     # A job that ends by itself.
     paint("rusty iron", 40)
-    while not newest().ended:
-        yield
-    for _ in range(5):
-        yield
+    yield from ended()
     say("painted", stage=newest().stage, images=sorted(image.name for image in bpy.data.images), placed=newest().placed)
     for _ in range(10):
         yield
+    # A picture of the view, which ends by itself too.
+    own.generate.prompt, own.generate.steps = "a room", 2
+    own.use_normal = own.use_edges = True
+    before = run(bpy.ops.brushwire.picture)
+    yield from ended()
+    history = link.studio().history
+    while history.thumbnail(newest().id) is None:
+        yield
+    icons = [previews.icon_of(history, entry.id) for entry in history.entries]
+    say("pictured", stage=newest().stage, changed=differences(before, rna(), new=False), icons=icons)
     # A server that does not come to an end: the test takes a picture of the panel, and presses Esc.
     ticks.clear()
-    paint(f"wait-for {OUT / 'go'}")
+    before = paint(f"wait-for {OUT / 'go'}")
     while newest().stage != "painting":
         yield
     newest().title = "Rusty iron"
@@ -99,9 +125,42 @@ def script():
     while not newest().cancelled:
         yield
     say("cancelling")
-    while not newest().ended:
+    yield from ended()
+    say("ended", stage=newest().stage, ticks=sorted(ticks), changed=differences(before, rna()))
+    # A range of frames, which the test ends in its middle.
+    own.generate.prompt, own.folder = f"wait-for {OUT / 'go'}", str(OUT / "painted")
+    scene.frame_start, scene.frame_end = 3, 6
+    scene.frame_set(7)
+    before = run(bpy.ops.brushwire.frames)
+    while not any(task.stage == "painting" for task in link.studio().tasks):
         yield
-    say("ended", stage=newest().stage, ticks=sorted(ticks))
+    say("frames", at=scene.frame_current)
+    yield from ended()
+    say("frames_ended", stages=[task.stage for task in link.studio().tasks[-2:]], changed=differences(before, rna()))
+    # A job that fails: the panel has a button for it.
+    before = paint(f"break-once {OUT / 'broken'}")
+    yield from ended()
+    failed = newest()
+    failed.title = "Rusty iron"
+    offered = remedies.of_problem(failed.problem, failed.values, known=True)
+    changed = differences(before, rna())
+    # The history alone is open below it, to be looked at.
+    forms = [one for one in panels.CLASSES if one is not panels.StatusPanel]
+    for one in reversed(forms):
+        bpy.utils.unregister_class(one)
+    panels.HistoryPanel.bl_options = set()
+    bpy.utils.register_class(panels.HistoryPanel)
+    for _ in range(20):
+        yield
+    say("failed", stage=failed.stage, offered=[one.operator for one in offered], changed=changed)
+    while not (OUT / "again").exists():
+        yield
+    bpy.utils.unregister_class(panels.HistoryPanel)
+    for one in forms:
+        bpy.utils.register_class(one)
+    run(bpy.ops.brushwire.try_again, task=failed.id)
+    yield from ended()
+    say("tried_again", stage=newest().stage, gone=failed not in link.studio().tasks)
     # A server that is killed in the middle of it, and comes back.
     paint(f"wait-for {OUT / 'later'}")
     while newest().stage != "painting":
@@ -109,11 +168,10 @@ def script():
     say("kill")
     while link.studio().state.connected:
         yield
-    say("lost", sentence=link.studio().state.sentence, remedy=link.studio().state.remedy)
-    while not newest().ended:
-        yield
-    for _ in range(5):
-        yield
+    state = link.studio().state
+    offered = remedies.of_state(state, link.studio().client.problem, own=True)
+    say("lost", sentence=state.sentence, remedy=state.remedy, offered=[one.operator for one in offered])
+    yield from ended()
     say("back", stage=newest().stage, sentence=newest().sentence)
     bpy.ops.wm.quit_blender()
 

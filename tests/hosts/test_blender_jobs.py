@@ -258,7 +258,7 @@ def events(blender, small_server):
                 env=env, stdout=output, stderr=output,
             )  # fmt: skip
             try:
-                seen = {"connected": event("connected"), "painted": event("painted"), "stalled": event("stalled")}
+                seen = {name: event(name) for name in ("connected", "painted", "pictured", "stalled")}
                 screen.screenshot(out / "panel.png")
                 keep(out / "panel.png", "blender-panel.png", (774, 82, 1056, 900))
                 assert "Error" not in (out / "blender.log").read_text("utf-8", "replace")
@@ -266,6 +266,13 @@ def events(blender, small_server):
                 seen["pressed"] = time.time()
                 screen.xdotool("key", "Escape")
                 seen["escape"], seen["cancelling"], seen["ended"] = event("escape"), event("cancelling"), event("ended")
+                event("frames")
+                screen.xdotool("key", "Escape")
+                seen["frames_ended"], seen["failed"] = event("frames_ended"), event("failed")
+                screen.screenshot(out / "remedy.png")
+                keep(out / "remedy.png", "blender-remedy.png", (774, 82, 1056, 900))
+                (out / "again").touch()
+                seen["tried_again"] = event("tried_again")
                 event("kill")
                 seen["killed"] = time.time()
                 small_server.kill()
@@ -293,10 +300,35 @@ def test_esc_is_heard_within_a_quarter_of_a_second_and_the_interface_is_never_ke
     assert ticks[int(0.95 * len(ticks))] < 0.016
 
 
+def test_in_the_window_a_job_that_is_ended_or_fails_leaves_the_scene_as_it_was(events):
+    assert events["ended"]["changed"] == []
+    assert events["frames_ended"]["stages"] == ["cancelled", "cancelled"]
+    assert events["frames_ended"]["changed"] == []
+    assert events["failed"]["changed"] == []
+
+
+def test_in_the_window_a_picture_of_the_view_adds_an_image_and_changes_nothing(events):
+    assert events["pictured"]["stage"] == "finished"
+    assert changed_paths(events["pictured"]) == {"images"}
+
+
+def test_the_history_has_thumbnails_to_draw(events):
+    icons = events["pictured"]["icons"]
+    assert len(icons) == 2
+    assert 0 not in icons
+
+
+def test_a_job_that_failed_is_asked_for_again_by_a_button(events):
+    assert events["failed"]["stage"] == "failed"
+    assert events["failed"]["offered"] == ["brushwire.try_again"]
+    assert events["tried_again"] == {**events["tried_again"], "stage": "finished", "gone": True}
+
+
 def test_a_killed_server_is_told_within_two_seconds_and_the_job_comes_back(events):
     assert events["lost"]["at"] - events["killed"] < 2
     assert events["lost"]["sentence"]
     assert events["lost"]["remedy"]
+    assert "brushwire.start_server" in events["lost"]["offered"]
     assert events["back"]["stage"] == "finished"
 
 
@@ -325,6 +357,13 @@ def test_the_starter_model_paints_the_view_after_its_depth_normals_and_poses(fol
     for name in ("depth", "normal", "both"):
         assert changed_at(view[name], view["nothing"], view["seen"]) > 1.5
     assert changed_at(person["pose"], person["nothing"], person["seen"]) > 1.5
+
+
+def test_a_model_that_is_not_there_is_replaced_by_the_servers_own_with_a_button(followed):
+    assert "nothing" in followed["no_model"]
+    assert followed["offered"] == ["brushwire.other_model"]
+    assert followed["other_model"]["ended"] == ["FINISHED"]
+    assert changed_paths(followed["other_model"]) == {"images"}
 
 
 def test_the_starter_model_paints_a_mesh_after_its_depth_and_normals(followed):

@@ -28,6 +28,9 @@ class SmallPainter:
         if word == "die-once" and not Path(rest).exists():
             Path(rest).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if word == "break-once" and not Path(rest).exists():
+            Path(rest).touch()
+            raise ZeroDivisionError("a bug that shows once")
         if word == "break":
             raise ZeroDivisionError("a bug, with /a/secret/path in its text")
         if word == "memory":
