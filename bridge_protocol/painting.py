@@ -56,8 +56,8 @@ class Control:
     points: int = param(18, "For exact poses: keypoints of one person.", minimum=18, maximum=130)
 
     def __post_init__(self) -> None:
-        if self.start > self.end:
-            raise InvalidValue("start", self.start, f"at most its end ({self.end:g})")
+        if self.start >= self.end:
+            raise InvalidValue("start", self.start, f"less than its end ({self.end:g})")
         if self.near is not None and self.far is not None and self.near >= self.far:
             raise InvalidValue("near", self.near, f"less than far ({self.far:g})")
         if self.points not in (18, 60, 130):

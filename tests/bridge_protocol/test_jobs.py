@@ -66,7 +66,7 @@ def test_a_wrong_field_of_a_job_is_named(plain, field):
 def test_a_control_that_ends_before_it_starts_is_named_with_its_place():
     control = {"kind": "depth", "image": {"digest": bytes(32), "shape": [8, 8]}, "start": 0.6, "end": 0.5}
     with pytest.raises(InvalidValue) as caught:
-        job_from_plain("Generate", {"controls": [{**control, "start": 0.5}, control]})
+        job_from_plain("Generate", {"controls": [{**control, "start": 0.4}, {**control, "start": 0.5}]})
     assert caught.value.field == "controls[1].start"
 
 
