@@ -148,14 +148,14 @@ def script():
     forms = [one for one in panels.CLASSES if one is not panels.StatusPanel]
     for one in reversed(forms):
         bpy.utils.unregister_class(one)
-    panels.HistoryPanel.bl_options = set()
-    bpy.utils.register_class(panels.HistoryPanel)
+    open_history = type("OpenHistory", (panels.HistoryPanel,), {"bl_idname": "BRUSHWIRE_PT_open", "bl_options": set()})
+    bpy.utils.register_class(open_history)
     for _ in range(20):
         yield
     say("failed", stage=failed.stage, offered=[one.operator for one in offered], changed=changed)
     while not (OUT / "again").exists():
         yield
-    bpy.utils.unregister_class(panels.HistoryPanel)
+    bpy.utils.unregister_class(open_history)
     for one in forms:
         bpy.utils.register_class(one)
     run(bpy.ops.brushwire.try_again, task=failed.id)
