@@ -277,6 +277,24 @@ def test_a_depth_layer_becomes_a_mesh_in_a_file(krita, shared_folder):
     assert mesh.read_bytes()[:4] == b"glTF"
 
 
+def test_the_pictures_edges_become_a_control_layer(krita):
+    krita.run("""
+        new()
+        square = bytearray(b"\\xff" * (4 * 256 * 256))
+        for y in range(64, 192): square[4 * (256 * y + 64):4 * (256 * y + 192)] = bytes([0, 0, 0, 255]) * 128
+        C.Canvas(doc).place(P.Picture(bytes(square), 256, 256, 4, "uint8"), 0, 0, "square")
+    """)
+    ask(krita, "annotate", detector="canny")
+    krita.until("len(names()) == 3")
+    assert krita.run("[c.kind for c in L.SteeringLayers(doc).controls]") == ["canny"]
+    found = krita.run("""
+        data = bytes(doc.rootNode().childNodes()[-1].pixelData(0, 0, 256, 256))
+        [max(data[4 * (256 * 128 + x)] for x in range(*edge)) for edge in ((61, 67), (90, 160), (189, 195))]
+    """)
+    assert found == [255, 0, 255], "white lines where the square begins and ends, black between"
+    krita.run("new()")
+
+
 def test_a_region_has_words_of_its_own(krita):
     krita.run("""
         new()
