@@ -9,10 +9,12 @@ from krita import Krita
 from .bounds import Bounds
 from .canvas import Canvas, CanvasError, _write
 from .pixels import Picture
-from .slices import Work
+from .slices import TURN, Work
 from .texts import tr
 
 MAX_FRAMES = 256
+#: How many turns of the event loop a frame may take to be there.
+_TURNS = 200
 
 
 def frame_times(canvas: Canvas) -> list[int]:
@@ -54,16 +56,25 @@ def place_frames(canvas: Canvas, frames: list[Picture], times: list[int], bounds
     yield
     while document.activeNode() is None or document.activeNode().uniqueId() != node.uniqueId():
         document.setActiveNode(node)  # takes effect with a later turn of the event loop
-        yield
+        yield TURN
     blank = Krita.instance().action("add_blank_frame")
     for time, frame in zip(times, frames, strict=False):
         document.setCurrentTime(time)
         document.waitForDone()
-        yield
-        if not node.hasKeyframeAtTime(time):
-            blank.trigger()
-            document.waitForDone()
-            yield
+        yield TURN
+        # The action adds a frame where Krita's timeline stands, which follows the document's time in turns of the event
+        # loop: one that came too early has added nothing here, and is asked for again.
+        for turn in range(_TURNS):
+            if node.hasKeyframeAtTime(time):
+                break
+            if turn % 10 == 0:
+                blank.trigger()
+                document.waitForDone()
+            yield TURN
+        else:
+            raise CanvasError(
+                tr("Krita did not add the frames."), tr("Unlock the layer, and apply the result from the history.")
+            )
         _fill(canvas, node, frame, bounds)
     document.setCurrentTime(stood)
     document.refreshProjection()

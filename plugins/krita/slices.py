@@ -14,7 +14,10 @@ log = logging.getLogger("brushwire.krita")
 #: How long one slice of work goes on before Krita has its turn.
 BUDGET = 0.005
 
-Work = Generator[None, None, Any]
+#: What work yields that waits for something of Krita's: nothing more is done in this turn of the event loop.
+TURN = object()
+
+Work = Generator[object, None, Any]
 
 
 class Slices:
@@ -49,7 +52,8 @@ class Slices:
         while self._running and time.perf_counter() - begin < BUDGET:
             work, failed = self._running[0]
             try:
-                next(work)
+                if next(work) is TURN:
+                    break
             except StopIteration:
                 self._running.pop(0)
             except Exception as error:  # told to whoever asked; the other work goes on

@@ -282,13 +282,13 @@ def test_the_pictures_edges_become_a_control_layer(krita):
         new()
         square = bytearray(b"\\xff" * (4 * 256 * 256))
         for y in range(64, 192): square[4 * (256 * y + 64):4 * (256 * y + 192)] = bytes([0, 0, 0, 255]) * 128
-        C.Canvas(doc).place(P.Picture(bytes(square), 256, 256, 4, "uint8"), 0, 0, "square")
+        node = C.Canvas(doc).place(P.Picture(bytes(square), 256, 256, 4, "uint8"), 0, 0, "square")
     """)
     ask(krita, "annotate", detector="canny")
     krita.until("len(names()) == 3")
     assert krita.run("[c.kind for c in L.SteeringLayers(doc).controls]") == ["canny"]
+    krita.run("data = bytes(doc.rootNode().childNodes()[-1].pixelData(0, 0, 256, 256))")
     found = krita.run("""
-        data = bytes(doc.rootNode().childNodes()[-1].pixelData(0, 0, 256, 256))
         [max(data[4 * (256 * 128 + x)] for x in range(*edge)) for edge in ((61, 67), (90, 160), (189, 195))]
     """)
     assert found == [255, 0, 255], "white lines where the square begins and ends, black between"
@@ -421,6 +421,7 @@ def test_frames_of_the_range_come_back_as_frames(krita):
         doc.setPlayBackRange(0, 2)
         doc.setFullClipRangeEndTime(2)
     """)
+    krita.until("(doc.playBackStartTime(), doc.playBackEndTime()) == (0, 2)")  # Krita sets it in turns of its own
     ask(krita, "animate", "echo image")
     krita.until("names()[-1].startswith('Animate')")
     krita.until("d.workspace.slices.idle")
