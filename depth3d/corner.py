@@ -9,6 +9,7 @@ meets three of another surface the corner moves toward it, so that slanted edges
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -315,7 +316,7 @@ def _checked(depth: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     return z
 
 
-def _pad(values: NDArray, wraps: bool, border: float | None = None) -> NDArray:  # type: ignore[type-arg]
+def _pad(values: NDArray[Any], wraps: bool, border: float | None = None) -> NDArray[Any]:
     """One pixel more on each side: the opposite side's where the picture wraps, else the edge's own or `border`."""
     out = np.empty((values.shape[0] + 2, values.shape[1] + 2), values.dtype)
     out[1:-1, 1:-1] = values
