@@ -83,7 +83,7 @@ class FramesOperator(bpy.types.Operator):
         link.pump()
         try:
             going = self._advance(context)
-        except Exception:
+        except Exception:  # whatever it was: the timer and the frame must not stay changed; then Blender shows it
             self.cancel(context)
             raise
         done = len(self._frames) - len(self._todo) - len(self._tasks)
