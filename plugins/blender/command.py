@@ -28,7 +28,7 @@ class CommandError(Exception):
     """What was asked on the command line cannot be done."""
 
 
-def run(action: str, *, object: str = "", out: str = "", save: bool = True, **fields: Any) -> None:  # noqa: A002
+def run(action: str, *, object: str = "", out: str = "", save: bool = True, **fields: Any) -> None:  # noqa: A002 - its option is --object
     """Run one of `ACTIONS` on a file that is open, and save it.
 
     object: the name of the object to work on; empty: the active one. out: where the file is saved; empty: where it was
