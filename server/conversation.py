@@ -25,8 +25,11 @@ from server.ledger import Ledger
 log = logging.getLogger("brushwire.app")
 
 
-def spawn(client: Client, work: Coroutine[Any, Any, None]) -> None:
-    """Let something that a client asked for go on by itself; what goes wrong is told to the client."""
+def spawn(client: Client, work: Coroutine[Any, Any, None], about: str = "") -> None:
+    """Let something that a client asked for go on by itself; what goes wrong is told to the client.
+
+    about: the job that would wait forever if what nobody foresaw were not said to be about it.
+    """
 
     async def run() -> None:
         try:
@@ -37,7 +40,8 @@ def spawn(client: Client, work: Coroutine[Any, Any, None]) -> None:
             pass
         except Exception:
             log.exception("a client's request failed")
-            client.session.send(m.Error("internal_error", "The request failed.", "The server's log tells why."))
+            remedy = "The server's log tells why."
+            client.session.send(m.Error("internal_error", "The request failed.", remedy, about=about))
 
     task = asyncio.create_task(run())
     client.busy.add(task)
@@ -70,7 +74,7 @@ class Conversation:
             self.clients.watch(client, said.on, self.ledger)
         # Each of the others begins in the order in which it was said: a Cancel finds the job of the Submit before it.
         elif isinstance(said, m.Submit):
-            spawn(client, dispatcher.submit(session.id, said))
+            spawn(client, dispatcher.submit(session.id, said), about=said.id)
         elif isinstance(said, m.Cancel):
             spawn(client, dispatcher.cancel(session.id, said.id, anyones=client.watching))
         elif isinstance(said, m.Ack):

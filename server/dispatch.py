@@ -91,7 +91,7 @@ class Dispatcher:
         except QueueFull as full:
             self._ledger.forget(submit.id)
             raise ProtocolError("queue_full", full.sentence, full.remedy, retryable=True, about=submit.id) from None
-        except ProtocolError:
+        except BaseException:  # whatever it is, the same job may be submitted again
             self._queue.dismiss(submit.id)
             self._ledger.forget(submit.id)
             raise
@@ -255,8 +255,7 @@ class Dispatcher:
                     break
                 except (OSError, sqlite3.Error) as error:
                     log.exception("job %s", entry.id)
-                    sentence = f"The server's disk failed the job ({error})."
-                    await self._finish(job, m.Failed(0, entry.id, "disk", sentence, "Make room on it.", retryable=True))
+                    await self._finish(job, _disk_failed(entry.id, error))
 
     async def _start(self, worker: Worker) -> bool:
         for wait in (*RESTART_WAITS, None):
@@ -303,6 +302,9 @@ class Dispatcher:
         except StoreFull as full:
             await self._ledger.sweep(job)
             end = m.Failed(0, job.record.id, "store_full", full.sentence, full.remedy, retryable=True)
+        except OSError as error:  # nobody waits for this task: unless the job ends here, it never does
+            log.exception("job %s", job.record.id)
+            end = _disk_failed(job.record.id, error)
         await self._ledger.end(job, end)
 
     async def _end_of(self, job: Job, outcome: Done | Broken | End) -> End:
@@ -362,6 +364,11 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("work on a job failed", exc_info=task.exception())
+
+
+def _disk_failed(job_id: str, error: OSError | sqlite3.Error) -> m.Failed:
+    sentence = f"The server's disk failed the job ({error})."
+    return m.Failed(0, job_id, "disk", sentence, "Make room on it.", retryable=True)
 
 
 def _entry(job: Job) -> Entry:

@@ -15,7 +15,7 @@ from bridge_protocol import messages as m
 from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient
-from bridge_protocol.client_session import Finished
+from bridge_protocol.client_session import Finished, Refused
 from bridge_protocol.jobs import Generate
 from tests.server.process import ServerProcess
 from tests.server.raw import Raw
@@ -140,7 +140,7 @@ def test_every_accepted_job_is_delivered_exactly_once_whenever_the_server_is_kil
     count = 60
 
     def on_event(event):
-        if isinstance(event, (Finished, m.Failed, m.Cancelled)):
+        if isinstance(event, (Finished, m.Failed, m.Cancelled, Refused)):
             job_id = event.result.id if isinstance(event, Finished) else event.id
             ends[job_id] = ends.get(job_id, 0) + 1
             if len(ends) == count:
@@ -158,7 +158,11 @@ def test_every_accepted_job_is_delivered_exactly_once_whenever_the_server_is_kil
             time.sleep(rng.uniform(0.0, 0.6))  # the moment of the kill is what is drawn here
             process.kill()
             process.start()
-        assert done.wait(90)
+        # Hundreds of commits to the disk, whose time is not ours: long, and what is missing is said.
+        assert done.wait(240), (
+            f"{client.state}; {[(handle.id, handle.progress) for handle in handles if not handle.done]}; "
+            f"the server: {client.query('status')}, {client.query('jobs')}; its log: {process.log[-4000:]}"
+        )
         assert [handle.done for handle in handles] == [True] * count
         assert ends == {handle.id: 1 for handle in handles}
         failed = [handle.future.exception() for handle in handles if handle.future.exception()]

@@ -45,3 +45,16 @@ def test_a_wrong_value_is_refused_with_field_value_range_and_remedy(client):
         client.run(Generate(image=image, width=128, height=64), timeout=60)
     assert "width is 128" in caught.value.sentence
     assert "Leave width out" in caught.value.remedy
+
+
+def test_a_result_that_the_disk_does_not_take_is_reported_and_the_next_one_painted(server, tmp_path):
+    job = Generate(steps=1, seed=3, width=64, height=64)
+    with server.client() as client:
+        digest = client.run(job, timeout=60).outputs[0].blob.digest
+    (tmp_path / "other" / "blobs" / digest.hex() / "in the way").mkdir(parents=True)
+    server.restart(data=tmp_path / "other")
+    with server.client() as client:
+        with pytest.raises(BridgeError) as caught:
+            client.run(job, timeout=60)
+        assert caught.value.code == "disk"
+        client.run(Generate(steps=1, seed=4, width=64, height=64), timeout=60)
