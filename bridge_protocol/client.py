@@ -30,18 +30,9 @@ from . import discovery, launch
 from . import messages as m
 from .answers import Answered
 from .blobs import Blob, BlobRef, InvalidBlob, verify
+from .client_events import Connected, Event, Fetched, Finished, MapFile, PreviewPixels, Refused, Unfetched
 from .client_lane import ClientLane
-from .client_session import (
-    ClientSession,
-    Connected,
-    Event,
-    Fetched,
-    Finished,
-    MapFile,
-    PreviewPixels,
-    Refused,
-    Unfetched,
-)
+from .client_session import ClientSession
 from .codec import MAX_FRAME, ProtocolError, encode
 from .handle import BridgeError, Handle, JobCancelledError, JobResult, call_back, error_of, problem_of
 from .jobs import Priority, job_to_plain

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from . import messages as m
-from .answers import Answered, Pages
+from .answers import Pages
 from .blobs import Blob, BlobRef
+from .client_events import Connected, Event, Fetched, Finished, MapFile, PreviewPixels, Refused, Unfetched
 from .codec import ProtocolError, decode
-from .session import Arrived, Session
+from .session import Session
 from .transfer import Incoming, SendQueue
 
 #: How many ended jobs are remembered, so that an end that is told twice is heard once.
@@ -22,66 +23,6 @@ MAX_ENDED = 10_000
 MAX_KNOWN = 4_096
 #: How often a blob may arrive with wrong bytes, or be missing when its job is submitted, before that is an end.
 MAX_BROKEN = 3
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The server has answered; `welcome.resumed` tells whether it knows the session still."""
-
-    welcome: m.Welcome
-
-
-@dataclass(frozen=True)
-class PreviewPixels:
-    """A preview with its uint8 sRGB pixels, `height × width × channels` bytes."""
-
-    preview: m.Preview
-    pixels: bytes
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A job has ended well, and all that it made is here: its blobs by their digests."""
-
-    result: m.Result
-    blobs: dict[bytes, Blob]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The server did not take a job; nothing of it runs."""
-
-    id: str
-    error: m.Error
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A blob that was asked for by `fetch` is here, verified."""
-
-    blob: Blob
-
-
-@dataclass(frozen=True)
-class Unfetched:
-    """A blob that was asked for by `fetch` cannot be had."""
-
-    digest: bytes
-    error: m.Error
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """A blob lies in the shared folder: the shell maps it, verifies it, and calls `arrived` or `arrived_broken`."""
-
-    ref: BlobRef
-    file: str
-
-
-Event = (
-    Connected | m.Accepted | m.Progress | PreviewPixels | Finished | m.Failed | m.Cancelled | Refused
-    | Fetched | Unfetched | m.Activity | Answered | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
-)  # fmt: skip
 
 
 @dataclass

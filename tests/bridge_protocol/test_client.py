@@ -12,7 +12,7 @@ from bridge_protocol import discovery, machine
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient, BridgeError, JobCancelledError
-from bridge_protocol.client_session import Finished, PreviewPixels
+from bridge_protocol.client_events import Finished, PreviewPixels
 from bridge_protocol.codec import decode, encode
 from bridge_protocol.jobs import Control, Generate
 from bridge_protocol.records import InvalidValue

@@ -6,16 +6,8 @@ import pytest
 
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, verify
-from bridge_protocol.client_session import (
-    MAX_BROKEN,
-    MAX_KNOWN,
-    ClientSession,
-    Connected,
-    Finished,
-    MapFile,
-    PreviewPixels,
-    Refused,
-)
+from bridge_protocol.client_events import Connected, Finished, MapFile, PreviewPixels, Refused
+from bridge_protocol.client_session import MAX_BROKEN, MAX_KNOWN, ClientSession
 from bridge_protocol.codec import ProtocolError, decode, encode
 from bridge_protocol.session import Abandoned, Arrived, Offered, ServerSession
 from bridge_protocol.transfer import Incoming

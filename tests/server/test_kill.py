@@ -15,7 +15,7 @@ from bridge_protocol import messages as m
 from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient
-from bridge_protocol.client_session import Finished, Refused
+from bridge_protocol.client_events import Finished, Refused
 from bridge_protocol.jobs import Generate
 from tests.server.process import ServerProcess
 from tests.server.raw import Raw
