@@ -228,7 +228,7 @@ def test_arrays_must_be_given_whole(client):
 
 
 def test_what_the_server_refuses_names_the_field(server, client):
-    client._call(client._session.submit, m.Submit("j", "Generate", {"steps": 0}), [])
+    client._thread.call(client._session.submit, m.Submit("j", "Generate", {"steps": 0}), [])
     client.ping(WAIT)
     assert "j" not in server.app.journal
     assert "j" not in client._session.pending
@@ -354,7 +354,7 @@ def test_a_callback_may_close_its_client(server):
 
     client.submit(Generate(), on_event=close)
     assert done.wait(WAIT)
-    client._thread.join(WAIT)
+    client._thread._thread.join(WAIT)
     assert client.state == "closed"
 
 
@@ -371,7 +371,7 @@ def test_a_server_that_does_not_answer_in_time_is_told_so(server, client):
         client.ping(0.05)
     server.reads.set()
     client.ping(WAIT)
-    assert client._questions.unanswered == []
+    assert client._thread._questions.unanswered == []
 
 
 def test_the_server_is_found_through_the_runtime_folder(server, runtime):
@@ -391,12 +391,12 @@ def test_without_a_server_the_remedy_says_how_to_start_one():
 def test_a_client_whose_server_is_away_waits_between_its_attempts(server, monkeypatch):
     attempts = []
     find = BridgeClient._find_server
-    monkeypatch.setattr(BridgeClient, "_find_server", lambda self: attempts.append(1) or find(self))
+    monkeypatch.setattr(BridgeClient, "_find_server", lambda *args: attempts.append(1) or find(*args))
     with BridgeClient("test", url=server.url) as client:
         handle = client.submit(Generate())
         handle.result(WAIT)
         server.kill()
-        client._call(client._wake.set)  # as a frame does that is queued while its socket dies
+        client._thread.call(client._thread._wake.set)  # as a frame does that is queued while its socket dies
         with pytest.raises(TimeoutError):
             client.ping(0.6)
     assert len(attempts) < 9  # one, one for the frame, and then after 0.05, 0.1, 0.2, 0.5 s
