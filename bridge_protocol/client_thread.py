@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from . import messages as m
 from .answers import Answered
-from .blobs import Blob, BlobRef, InvalidBlob, verify
+from .blobs import Blob, BlobRef, verify
 from .client_events import Connected, Event, Fetched, Finished, MapFile, PreviewPixels, Refused, Unfetched
 from .client_lane import ClientLane
 from .client_session import ClientSession
@@ -56,7 +56,7 @@ class ClientThread:
         self.state = "connecting"
         #: Why there is no connection now.
         self.problem: BridgeError | None = None
-        #: Set when the server has answered, and when it has refused us, which waiting would not change.
+        #: Set when the server has answered, and where waiting for it would not change anything.
         self.answered = threading.Event()
         self.welcomed = False
         self._find_server = find_server
@@ -141,15 +141,21 @@ class ClientThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        problem = BridgeError("closed", "The client was closed.", "The result waits on the server.")
         try:
             self._loop.run_until_complete(self._live())
+        except Exception as error:  # whatever it is, everyone who waits must hear of it
+            log.exception("the client's thread has failed")
+            sentence = f"The client failed in a way that nobody foresaw ({type(error).__name__})."
+            problem = BridgeError("client_failed", sentence, "Make a new one; its log has the details.")
         finally:
             with self._lock:
                 self._closed = True
             # Runs what was called meanwhile, too.
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
-            problem = BridgeError("closed", "The client was closed.", "The result waits on the server.")
+            self.problem, self.welcomed = problem, False
+            self.answered.set()
             for handle, _ in self._handles.values():
                 handle.future.set_exception(problem)
             self._questions.close(problem)
@@ -159,20 +165,14 @@ class ClientThread:
     async def _live(self) -> None:
         while not self._closing:
             try:
-                url, token = await self._loop.run_in_executor(None, self._find_server, self._given_up)
-                async with connect(
-                    url,
-                    subprotocols=[Subprotocol(m.SUBPROTOCOL)],
-                    additional_headers={"Authorization": f"Bearer {token}"},
-                    compression=None,
-                    max_size=MAX_FRAME,
-                    ping_timeout=_PING_TIMEOUT,
-                    proxy=None,
-                ) as socket:
+                socket = await self._connect()
+                async with socket:
                     await self._converse(socket)
             except BridgeError as error:
                 self.problem = error
-            except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, ProtocolError) as error:
+                if error.code == "bad_address":
+                    self.answered.set()
+            except (OSError, InvalidHandshake, ConnectionClosed, ProtocolError) as error:
                 self.problem = problem_of(error)
                 if isinstance(error, InvalidStatus) and error.response.status_code in (401, 403):
                     self.answered.set()
@@ -184,6 +184,25 @@ class ClientThread:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _BACKOFF[min(self._failures, len(_BACKOFF) - 1)])
             self._failures += 1
+
+    async def _connect(self) -> ClientConnection:
+        url, token = await self._loop.run_in_executor(None, self._find_server, self._given_up)
+        try:
+            return await connect(
+                url,
+                subprotocols=[Subprotocol(m.SUBPROTOCOL)],
+                additional_headers={"Authorization": f"Bearer {token}"},
+                compression=None,
+                max_size=MAX_FRAME,
+                ping_timeout=_PING_TIMEOUT,
+                proxy=None,
+            )
+        except (InvalidURI, ValueError) as error:
+            raise BridgeError(
+                "bad_address",
+                f"{url!r} is not the address of a server ({error}).",
+                "Give one like ws://127.0.0.1:4000, or none, and the server is found by itself.",
+            ) from None
 
     async def _converse(self, socket: ClientConnection) -> None:
         bound_socket_buffers(socket.transport.get_extra_info("socket"))
@@ -215,14 +234,18 @@ class ClientThread:
                 await writer
 
     async def _write(self, socket: ClientConnection, queue: SendQueue) -> None:
-        while True:
-            self._wake.clear()
-            while (frame := queue.next_frame()) is not None:
-                await socket.send(frame)
-            if self._closing:
-                await socket.close()
-                return
-            await self._wake.wait()
+        try:
+            while True:
+                self._wake.clear()
+                while (frame := queue.next_frame()) is not None:
+                    await socket.send(frame)
+                if self._closing:
+                    await socket.close()
+                    return
+                await self._wake.wait()
+        except Exception:
+            socket.transport.abort()  # the reader must not wait for answers to what was never sent
+            raise
 
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
@@ -302,12 +325,11 @@ class ClientThread:
         future = self._loop.run_in_executor(None, verify, ref, data)
 
         def done(verified: asyncio.Future[Blob]) -> None:
-            try:
-                events = self.session.arrived(verified.result())
-            except InvalidBlob as error:
-                log.warning("a result arrived broken: %s", error)
-                events = self.session.arrived_broken(ref)
-            self._dispatch(events)
+            # Not only InvalidBlob: whatever keeps the bytes from being read, they are asked for again.
+            error = verified.exception()
+            if error is not None:
+                log.warning("a result arrived broken: %r", error)
+            self._dispatch(self.session.arrived_broken(ref) if error else self.session.arrived(verified.result()))
 
         future.add_done_callback(done)
 

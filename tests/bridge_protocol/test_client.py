@@ -15,6 +15,7 @@ from bridge_protocol.client import BridgeClient, BridgeError, JobCancelledError
 from bridge_protocol.client_events import Finished, PreviewPixels
 from bridge_protocol.codec import decode, encode
 from bridge_protocol.jobs import Control, Generate
+from bridge_protocol.lanes import SharedFolder
 from bridge_protocol.records import InvalidValue
 from tests.bridge_protocol.golden import pattern
 from tests.bridge_protocol.tiny_app import picture_of
@@ -107,6 +108,28 @@ def test_a_shared_folder_that_the_client_cannot_read_is_not_used(tmp_path):
         with BridgeClient("test", url=server.url) as client:
             assert bytes(client.run(Generate(image=LARGE), timeout=WAIT).blobs[0].data) == bytes(LARGE.data)
             assert not client.uses_shared_memory
+
+
+@pytest.mark.parametrize(("times", "ends"), [(1, "finished"), (9, "blob_broken")])
+def test_a_result_whose_bytes_cannot_be_read_is_asked_for_again_and_its_job_ends(monkeypatch, times, ends):
+    views, view = [], SharedFolder.view
+
+    def released(*args):
+        views.append(view(*args))
+        if len(views) <= times:
+            views[-1].release()
+        return views[-1]
+
+    monkeypatch.setattr(SharedFolder, "view", released)
+    with tiny_server(shares=True) as server, BridgeClient("test", url=server.url) as client:
+        client.ping()
+        handle = client.submit(Generate(image=LARGE))
+        if ends == "finished":
+            assert bytes(handle.result(WAIT).blobs[0].data) == bytes(LARGE.data)
+        else:
+            with pytest.raises(BridgeError) as caught:
+                handle.result(WAIT)
+            assert caught.value.code == ends
 
 
 class Elsewhere(dict):
@@ -386,6 +409,28 @@ def test_without_a_server_the_remedy_says_how_to_start_one():
         client.wait_connected(0.3)
     client.close()
     assert (caught.value.code, caught.value.remedy) == ("no_server", "Start one with `brushwire serve`.")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://[::1", "ws://127.0.0.1:99999", f"ws://{'a' * 70}:1", "x"])
+def test_an_address_that_is_none_is_said_to_be_none_at_once(url):
+    with pytest.raises(BridgeError) as caught:
+        BridgeClient("test", url=url).__enter__()
+    assert caught.value.code == "bad_address"
+    assert repr(url) in caught.value.sentence
+    assert "ws://" in caught.value.remedy
+
+
+def test_whatever_ends_the_clients_thread_is_told_to_everyone_who_waits(monkeypatch):
+    begin = threading.Event()
+    monkeypatch.setattr(BridgeClient, "_find_server", lambda *_: begin.wait() and 1 / 0)
+    client = BridgeClient("test")
+    handle = client.submit(Generate())
+    begin.set()
+    for wait in (handle.result, client.wait_connected):
+        with pytest.raises(BridgeError, match=r"nobody foresaw \(ZeroDivisionError\)"):
+            wait(WAIT)
+    client.close()
+    assert client.state == "closed"
 
 
 def test_a_client_whose_server_is_away_waits_between_its_attempts(server, monkeypatch):
