@@ -3,8 +3,8 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { hasChromium, launch, open, openGallery, PICTURES } from "./browser";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { describeInChromium, launch, open, openGallery, PICTURES } from "./browser";
 import { ROOT, Server, until } from "./python";
 
 const COUNT = 10_000;
@@ -13,7 +13,7 @@ const server = new Server("small", COUNT);
 const quick = { steps: 40, width: 64, height: 64 };
 let browser: Browser;
 
-describe.skipIf(!hasChromium)("the gallery", () => {
+describeInChromium("the gallery", () => {
   beforeAll(async () => {
     [browser] = await Promise.all([launch(), server.start()]);
   });
