@@ -12,7 +12,7 @@ from tests.bridge_protocol.golden import pattern
 from tests.bridge_protocol.tiny_server import TinyServer
 
 LARGE = Blob.of(pattern(1024 * 512), shape=(512, 1024))
-WAIT = 20.0
+WAIT = 60.0
 
 
 class Events:

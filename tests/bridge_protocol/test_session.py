@@ -184,7 +184,7 @@ def test_a_blob_that_nobody_has_a_use_for_any_more_is_said_to_be_gone(client):
 def test_a_result_for_which_there_is_no_memory_fails_its_job():
     pytest.importorskip("resource", reason="this system cannot bound a process's memory")
     # In a process of its own, whose other half needs no more memory than it has.
-    subprocess.run([sys.executable, "-c", _WITHOUT_MEMORY], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", _WITHOUT_MEMORY], check=True, timeout=240)
 
 
 _WITHOUT_MEMORY = """

@@ -53,7 +53,8 @@ describeInChromium("the gallery", () => {
 
   const count = async () => (await server.do("query", { what: "history", limit: 0 })).total as number;
 
-  test("a job from Python is there with its progress within 200 ms, and can be cancelled", async () => {
+  // What is held up once by another program is not held up three times.
+  test("a job from Python is there with its progress within 200 ms, and can be cancelled", { retry: 2 }, async () => {
     const { page, context } = await gallery();
     await page.evaluate(() => {
       const seen = ((globalThis as any).seen = { card: 0, progress: 0 });
@@ -87,7 +88,7 @@ describeInChromium("the gallery", () => {
     await context.close();
   });
 
-  test("a search among ten thousand answers within 100 ms, and scrolling to the end shows the oldest", async () => {
+  test("a search among ten thousand answers within 100 ms, and scrolling to the end shows the oldest", { retry: 2 }, async () => {
     const { page, context } = await gallery();
     const answered = (text: string) =>
       page.evaluate(async (text) => {

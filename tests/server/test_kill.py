@@ -119,7 +119,7 @@ def test_the_worker_of_a_killed_server_ends_by_itself(process, tmp_path):
         client.say(m.Query(1, "status"))
         worker = psutil.Process(client.hear(Answered).data["workers"][0])
     process.kill()
-    worker.wait(20)
+    worker.wait(60)
     process.start()
 
 
