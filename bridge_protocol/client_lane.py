@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import messages as m
 from .blobs import Blob
-from .client_session import MapFile
+from .client_events import MapFile
 from .lanes import SharedFolder
 
 log = logging.getLogger("brushwire.client")

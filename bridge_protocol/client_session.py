@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from . import messages as m
-from .answers import Answered, Pages
+from .answers import Pages
 from .blobs import Blob, BlobRef
+from .client_events import Connected, Event, Fetched, Finished, MapFile, PreviewPixels, Refused, Unfetched
 from .codec import ProtocolError, decode
-from .session import Arrived, Session
+from .session import Session
 from .transfer import Incoming, SendQueue
 
 #: How many ended jobs are remembered, so that an end that is told twice is heard once.
@@ -22,66 +23,6 @@ MAX_ENDED = 10_000
 MAX_KNOWN = 4_096
 #: How often a blob may arrive with wrong bytes, or be missing when its job is submitted, before that is an end.
 MAX_BROKEN = 3
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The server has answered; `welcome.resumed` tells whether it knows the session still."""
-
-    welcome: m.Welcome
-
-
-@dataclass(frozen=True)
-class PreviewPixels:
-    """A preview with its uint8 sRGB pixels, `height × width × channels` bytes."""
-
-    preview: m.Preview
-    pixels: bytes
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A job has ended well, and all that it made is here: its blobs by their digests."""
-
-    result: m.Result
-    blobs: dict[bytes, Blob]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The server did not take a job; nothing of it runs."""
-
-    id: str
-    error: m.Error
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A blob that was asked for by `fetch` is here, verified."""
-
-    blob: Blob
-
-
-@dataclass(frozen=True)
-class Unfetched:
-    """A blob that was asked for by `fetch` cannot be had."""
-
-    digest: bytes
-    error: m.Error
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """A blob lies in the shared folder: the shell maps it, verifies it, and calls `arrived` or `arrived_broken`."""
-
-    ref: BlobRef
-    file: str
-
-
-Event = (
-    Connected | m.Accepted | m.Progress | PreviewPixels | Finished | m.Failed | m.Cancelled | Refused
-    | Fetched | Unfetched | m.Activity | Answered | m.Pong | m.Error | m.LaneReady | m.Release | Arrived | MapFile
-)  # fmt: skip
 
 
 @dataclass
@@ -173,9 +114,7 @@ class ClientSession(Session):
         if ref.digest in self._fetched:  # it belongs to a result whose other blobs are still arriving
             return [Fetched(self._fetched[ref.digest])]
         self._singles[ref.digest] = ref
-        if self.ready:
-            self._fetch(ref)
-        return []
+        return self._fetch(ref) if self.ready else []
 
     def send(self, message: m.Message, payload: bytes | memoryview = b"") -> None:
         """Say something through the present socket; before the server has answered the Hello it is not said."""
@@ -224,8 +163,7 @@ class ClientSession(Session):
             del self._broken[ref.digest]
             sentence = f"A result arrived broken {MAX_BROKEN} times."
             return self._lose(ref.digest, m.Error("blob_broken", sentence, "Run the job again.", retryable=True))
-        self._fetch(ref)
-        return []
+        return self._fetch(ref)
 
     def _on_welcome(self, welcome: m.Welcome, _payload: object) -> list[Event]:
         if welcome.version != m.VERSION:
@@ -246,9 +184,10 @@ class ClientSession(Session):
             self.send(m.Claim(job_id))
         for incoming in list(self.incoming.values()):
             self.begin(incoming)
-        for ref in self._singles.values():
-            self._fetch(ref)
-        return [Connected(welcome)]
+        events: list[Event] = [Connected(welcome)]
+        for ref in list(self._singles.values()):
+            events += self._fetch(ref)
+        return events
 
     def _on_have(self, have: m.Have, _payload: object) -> list[Event]:
         self._known.pop(have.digest, None)
@@ -304,7 +243,9 @@ class ClientSession(Session):
             return []
         self._results[result.id] = result
         for output in result.outputs:
-            self._fetch(output.blob)
+            lost = self._fetch(output.blob)
+            if lost:
+                return lost
         return self._finish_if_whole(result)
 
     def _on_end(self, end: m.Failed | m.Cancelled, _payload: object) -> list[Event]:
@@ -374,9 +315,16 @@ class ClientSession(Session):
         self._ended[job_id] = True
         return Refused(job_id, error)
 
-    def _fetch(self, ref: BlobRef) -> None:
+    def _fetch(self, ref: BlobRef) -> list[Event]:
         if ref.digest not in self._fetched and ref.digest not in self.incoming:
-            self.begin(Incoming(ref, memoryview(bytearray(ref.nbytes))))
+            try:
+                into = memoryview(bytearray(ref.nbytes))
+            except MemoryError:
+                sentence = f"There is no memory for a result of {ref.nbytes >> 20} MiB."
+                remedy = "Close what you do not need, and take it out of the history."
+                return self._lose(ref.digest, m.Error("no_memory", sentence, remedy))
+            self.begin(Incoming(ref, into))
+        return []
 
     def _wanted(self, digest: bytes) -> bool:
         return digest in self._singles or any(

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidHandshake
 
 from . import messages as m
 from .blobs import Blob
-from .client_session import Event, PreviewPixels, Refused
+from .client_events import Event, PreviewPixels, Refused
 
 log = logging.getLogger("brushwire.client")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from . import messages as m
 from .answers import Answered
 from .blobs import Blob
-from .client_session import Fetched, Unfetched
+from .client_events import Fetched, Unfetched
 from .handle import BridgeError
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from bridge_protocol import machine as bridge_machine
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
-from bridge_protocol.client_session import Event, Finished
+from bridge_protocol.client_events import Event, Finished
 from bridge_protocol.records import InvalidValue
 from server import blender_command, commands, machine, material_folder, mesh_command, pictures
 from server.commands import Out, err, out

@@ -213,17 +213,19 @@ class Worker:
 
     def _listen(self, loop: asyncio.AbstractEventLoop, process: Any, connection: Connection) -> None:
         """In a thread: bring what the worker says to the loop, until it has died."""
-        try:
-            while True:
-                loop.call_soon_threadsafe(self._received, connection.recv())
-        except (EOFError, OSError):
-            process.join()
-        except RuntimeError:
-            return  # the loop is closed
-        try:
-            loop.call_soon_threadsafe(self._died, connection, process.exitcode)
-        except RuntimeError:
-            return
+        while True:
+            try:
+                message = connection.recv()
+            except (EOFError, OSError):
+                break
+            except Exception:  # unpickling may raise anything; whoever waits for what was said would wait for ever
+                log.exception("what a worker says cannot be read")
+                process.kill()
+                break
+            if not _tell(loop, self._received, message):
+                return
+        process.join()
+        _tell(loop, self._died, connection, process.exitcode)
 
     def _received(self, message: Ready | Step | Done | Broken) -> None:
         if isinstance(message, Step):
@@ -243,6 +245,15 @@ class Worker:
                 future.set_exception(WorkerDied(exitcode))
                 future.exception()  # retrieved here: nobody may be waiting
         self._on_death()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> bool:
+    """Call something on the loop, from another thread; False where the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 # -- in the worker's process
@@ -306,6 +317,9 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], runni
             message = connection.recv()
         except (EOFError, OSError):
             # The server has died, and nobody waits for what is being painted.
+            os._exit(1)
+        except Exception:  # a worker that hears nothing any more must not look like one that paints
+            log.exception("what the server says cannot be read")
             os._exit(1)
         if message is None:
             os._exit(0)

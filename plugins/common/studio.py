@@ -26,7 +26,7 @@ from typing import Any
 from bridge_protocol import jobs
 from bridge_protocol import messages as m
 from bridge_protocol.client import BridgeClient
-from bridge_protocol.client_session import Event, Finished, PreviewPixels
+from bridge_protocol.client_events import Event, Finished, PreviewPixels
 from bridge_protocol.handle import BridgeError, JobResult, error_of
 from bridge_protocol.jobs import PlainJob, Priority
 from bridge_protocol.records import InvalidValue

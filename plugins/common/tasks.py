@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bridge_protocol import messages as m
-from bridge_protocol.client_session import PreviewPixels
+from bridge_protocol.client_events import PreviewPixels
 from bridge_protocol.handle import BridgeError, Handle, JobCancelledError, JobResult
 
 from .thumbnails import Picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import sys
@@ -190,9 +191,12 @@ def test_a_named_command_starts_without_what_a_host_sets_for_its_own_python(tmp_
 @posix
 def test_whoever_gives_up_waiting_for_a_server_waits_no_longer(tmp_path):
     command = tmp_path / "brushwire"
-    command.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\nexec sleep 20\n")
+    started = tmp_path / "started"
+    command.write_text(f"#!/bin/sh\necho $$ > {tmp_path / 'part'}\nmv {tmp_path / 'part'} {started}\nexec sleep 600\n")
     command.chmod(0o755)
     began = time.monotonic()
     runtime = machine.private_folder(tmp_path / "run")
-    assert launch.start_server(runtime, str(command), (tmp_path / "started").exists) is None
-    assert time.monotonic() - began < 15
+    assert launch.start_server(runtime, str(command), started.exists) is None
+    waited = time.monotonic() - began
+    os.kill(int(started.read_text()), signal.SIGKILL)  # it is still there: its end was not waited for
+    assert waited < launch._TIMEOUT

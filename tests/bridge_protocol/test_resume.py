@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bridge_protocol import messages as m
 from bridge_protocol import transfer
 from bridge_protocol.blobs import Blob, InvalidBlob, verify
-from bridge_protocol.client_session import ClientSession, Event, Finished, PreviewPixels, Refused
+from bridge_protocol.client_events import Event, Finished, PreviewPixels, Refused
+from bridge_protocol.client_session import ClientSession
 from bridge_protocol.codec import decode
 from bridge_protocol.jobs import Generate, job_to_plain
 from bridge_protocol.session import Arrived

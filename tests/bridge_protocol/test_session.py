@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, verify
-from bridge_protocol.client_session import (
-    MAX_BROKEN,
-    MAX_KNOWN,
-    ClientSession,
-    Connected,
-    Finished,
-    MapFile,
-    PreviewPixels,
-    Refused,
-)
+from bridge_protocol.client_events import Connected, Finished, MapFile, PreviewPixels, Refused
+from bridge_protocol.client_session import MAX_BROKEN, MAX_KNOWN, ClientSession
 from bridge_protocol.codec import ProtocolError, decode, encode
 from bridge_protocol.session import Abandoned, Arrived, Offered, ServerSession
 from bridge_protocol.transfer import Incoming
@@ -184,6 +179,30 @@ def test_a_blob_that_nobody_has_a_use_for_any_more_is_said_to_be_gone(client):
     hear(client, m.Need(BLOB.ref.digest))
     (error,) = said(client)
     assert (error.code, error.about) == ("blob_gone", BLOB.ref.digest.hex())
+
+
+def test_a_result_for_which_there_is_no_memory_fails_its_job():
+    pytest.importorskip("resource", reason="this system cannot bound a process's memory")
+    # In a process of its own, whose other half needs no more memory than it has.
+    subprocess.run([sys.executable, "-c", _WITHOUT_MEMORY], check=True, timeout=240)
+
+
+_WITHOUT_MEMORY = """
+import resource
+from bridge_protocol.blobs import BlobRef
+from tests.bridge_protocol.test_session import *
+
+client = ClientSession("test")
+welcomed(client)
+large = BlobRef(bytes(32), (1 << 29,))
+resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+(failed,) = hear(client, m.Result(1, "j", [m.Output("small", BLOB.ref), m.Output("large", large)]))
+assert (failed.id, failed.code) == ("j", "no_memory"), failed
+assert "512 MiB" in failed.sentence
+(unfetched,) = client.fetch(large)
+assert (unfetched.digest, unfetched.error.code) == (large.digest, "no_memory"), unfetched
+assert hear(client, m.Failed(2, "k", "c", "s")) == [m.Failed(2, "k", "c", "s")]
+"""
 
 
 def test_a_result_that_arrives_broken_is_fetched_again_and_fails_in_the_end(client):

@@ -49,17 +49,17 @@ class TinyServer:
         async def run() -> Any:
             return function(*args)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(60)
 
     def start(self) -> None:
         """Listen."""
-        self._server: Server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(20)
+        self._server: Server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(60)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def kill(self) -> None:
         """What a SIGKILL leaves: the journal and the store."""
         self.cut()
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
         self.call(self.app.restart)
 
     def cut(self) -> None:
@@ -71,7 +71,7 @@ class TinyServer:
         """End everything."""
         self.kill()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(20)
+        self._thread.join(60)
         self._loop.close()
 
     async def _listen(self) -> Server:

@@ -2,13 +2,19 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { describe } from "vitest";
 import { ROOT, type Server } from "./python";
 
-export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-export const hasChromium = existsSync(CHROMIUM);
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Where screenshots go; the documentation's pictures are these. */
 export const PICTURES = process.env.BRUSHWIRE_PICTURES ?? join(ROOT, "out/screenshots");
 mkdirSync(PICTURES, { recursive: true });
+
+/** Tests that need a browser. Without one they are skipped, and their name says why. */
+export function describeInChromium(name: string, tests: () => void): void {
+  if (existsSync(CHROMIUM)) describe(name, tests);
+  else describe.skip(`${name}: there is no Chromium at ${CHROMIUM}; set CHROMIUM to where it is`, tests);
+}
 
 export function launch(): Promise<Browser> {
   return chromium.launch({

@@ -1,12 +1,12 @@
 /** The client against the real server, through what breaks: cut sockets, a killed server, a slow start. */
 import { connect as tcpConnect, createServer, type Server as TcpServer, type Socket as TcpSocket } from "node:net";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { WireBlob, type BlobRef } from "../../plugins/photoshop/client/blobs";
 import { hex } from "../../plugins/photoshop/client/bytes";
 import type { BridgeClient, State } from "../../plugins/photoshop/client/client";
 import { JobCancelledError } from "../../plugins/photoshop/client/errors";
-import type { SessionEvent } from "../../plugins/photoshop/client/session";
+import type { SessionEvent } from "../../plugins/photoshop/client/events";
 import { Server, until } from "./python";
 
 const server = new Server();
@@ -251,6 +251,35 @@ describe("what breaks", () => {
     const orphan = await until(() => orphans.find((event) => event.kind === "finished"));
     expect(orphan).toMatchObject({ id: handle.id });
     expect(result.blobs).toHaveLength(1);
+  });
+
+  test("a result whose bytes cannot be read is asked for again, and its job ends", async () => {
+    const made = client();
+    await made.ping();
+    const digest = vi.spyOn(globalThis.crypto.subtle, "digest");
+    try {
+      digest.mockRejectedValueOnce(new Error("the platform has no room"));
+      expect((await made.submit("Generate", { ...quick, seed: 1 }).result).blobs[0]!.ref.shape).toEqual([64, 64, 3]);
+      digest.mockRejectedValue(new Error("the platform has no room"));
+      await expect(made.submit("Generate", { ...quick, seed: 2 }).result).rejects.toMatchObject({ code: "blob_broken" });
+    } finally {
+      digest.mockRestore();
+    }
+  });
+
+  test("a result for which there is no memory fails its job", async () => {
+    const made = client();
+    await made.ping();
+    const construct = (array: typeof Uint8Array, args: unknown[]) => {
+      if (args[0] === 64 * 72 * 3) throw new RangeError("Array buffer allocation failed");
+      return Reflect.construct(array, args);
+    };
+    vi.stubGlobal("Uint8Array", new Proxy(Uint8Array, { construct }));
+    try {
+      await expect(made.submit("Generate", { ...quick, width: 72 }).result).rejects.toMatchObject({ code: "no_memory" });
+    } finally {
+      vi.unstubAllGlobals();
+    }
   });
 
   test("closing leaves nobody waiting", async () => {

@@ -1,10 +1,10 @@
 /** Every way of working of the panel, painted by the real engine with the model that ships. */
-import Module from "node:module";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { BridgeClient } from "../../plugins/photoshop/client/client";
 import { prepare, putBack, submit, type Mode } from "../../plugins/photoshop/panel/modes";
 import { FakeLayer, FakePhotoshop, type FakeDocument } from "./fake_photoshop";
 import { Server } from "./python";
+import { requirePhotoshop } from "./required";
 
 const SIDE = 128;
 const PATIENCE = 180_000;
@@ -13,9 +13,7 @@ let client: BridgeClient;
 let host: FakePhotoshop;
 let made: FakeDocument;
 
-const loader = Module as unknown as { _load(request: string, ...rest: unknown[]): unknown };
-const load = loader._load;
-loader._load = (request, ...rest) => (request === "photoshop" ? host.module : load(request, ...rest));
+requirePhotoshop(() => host.module);
 
 beforeAll(async () => {
   await server.start();

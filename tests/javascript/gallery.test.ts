@@ -3,8 +3,8 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { hasChromium, launch, open, openGallery, PICTURES } from "./browser";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { describeInChromium, launch, open, openGallery, PICTURES } from "./browser";
 import { ROOT, Server, until } from "./python";
 
 const COUNT = 10_000;
@@ -13,7 +13,7 @@ const server = new Server("small", COUNT);
 const quick = { steps: 40, width: 64, height: 64 };
 let browser: Browser;
 
-describe.skipIf(!hasChromium)("the gallery", () => {
+describeInChromium("the gallery", () => {
   beforeAll(async () => {
     [browser] = await Promise.all([launch(), server.start()]);
   });
@@ -53,7 +53,8 @@ describe.skipIf(!hasChromium)("the gallery", () => {
 
   const count = async () => (await server.do("query", { what: "history", limit: 0 })).total as number;
 
-  test("a job from Python is there with its progress within 200 ms, and can be cancelled", async () => {
+  // What is held up once by another program is not held up three times.
+  test("a job from Python is there with its progress within 200 ms, and can be cancelled", { retry: 2 }, async () => {
     const { page, context } = await gallery();
     await page.evaluate(() => {
       const seen = ((globalThis as any).seen = { card: 0, progress: 0 });
@@ -87,7 +88,7 @@ describe.skipIf(!hasChromium)("the gallery", () => {
     await context.close();
   });
 
-  test("a search among ten thousand answers within 100 ms, and scrolling to the end shows the oldest", async () => {
+  test("a search among ten thousand answers within 100 ms, and scrolling to the end shows the oldest", { retry: 2 }, async () => {
     const { page, context } = await gallery();
     const answered = (text: string) =>
       page.evaluate(async (text) => {

@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { build } from "vite";
-import { hasChromium, launch, open, PICTURES } from "./browser";
+import { describeInChromium, launch, open, PICTURES } from "./browser";
 import { ROOT, Server } from "./python";
 
 const ARCHIVE = join(ROOT, "plugins/photoshop/archive");
@@ -37,7 +37,7 @@ async function panel(): Promise<Page> {
   return page;
 }
 
-describe.skipIf(!hasChromium)("the panel", () => {
+describeInChromium("the panel", () => {
   beforeAll(async () => {
     [browser, fake] = await Promise.all([launch(), bundled(), server.start()]);
   });

@@ -1,5 +1,4 @@
 /** The panel's logic with the strict stand-in for Photoshop and the real server: every way of working, every depth. */
-import Module from "node:module";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { BridgeClient, JobResult } from "../../plugins/photoshop/client/client";
@@ -8,15 +7,13 @@ import { fieldsOf, valueOf, type Schema } from "../../plugins/photoshop/panel/fo
 import { prepare, putBack, submit, type Mode } from "../../plugins/photoshop/panel/modes";
 import { FakeLayer, FakePhotoshop, type FakeDocument } from "./fake_photoshop";
 import { Server, until } from "./python";
+import { requirePhotoshop } from "./required";
 
 const server = new Server();
 let client: BridgeClient;
 let host: FakePhotoshop;
 
-// The host gives its modules by `require`; here Node's does.
-const loader = Module as unknown as { _load(request: string, ...rest: unknown[]): unknown };
-const load = loader._load;
-loader._load = (request, ...rest) => (request === "photoshop" ? host.module : load(request, ...rest));
+requirePhotoshop(() => host.module);
 
 beforeAll(async () => {
   await server.start();

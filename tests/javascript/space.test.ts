@@ -1,15 +1,15 @@
 /** Meshes and materials in the gallery, in a real Chromium whose graphics are computed without a graphics card. */
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { hasChromium, launch, openGallery, PICTURES } from "./browser";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { describeInChromium, launch, openGallery, PICTURES } from "./browser";
 import { Server, until } from "./python";
 
 const PATIENCE = 120_000;
 const server = new Server("small", 30);
 let browser: Browser;
 
-describe.skipIf(!hasChromium)("in space", () => {
+describeInChromium("in space", () => {
   beforeAll(async () => {
     [browser] = await Promise.all([launch(), server.start()]);
   });

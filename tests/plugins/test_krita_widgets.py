@@ -20,7 +20,7 @@ def test_every_form_is_drawn_and_read_back(tmp_path):
         pytest.skip("neither PyQt6 nor PyQt5 is installed here; name a Python that has one in BRUSHWIRE_QT_PYTHON")
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2]), "QT_QPA_PLATFORM": "offscreen"}
     done = subprocess.run(
-        [PYTHON, str(SCRIPT), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [PYTHON, str(SCRIPT), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Qt ")

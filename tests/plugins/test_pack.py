@@ -104,7 +104,7 @@ def test_a_job_is_done_by_an_isolated_python_from_the_unpacked_package(server, u
     script.write_text(_JOB)
     arguments = (tmp_path / "lib", tmp_path / "files", server.settings.runtime)
     done = subprocess.run(
-        [*python, "-S", "-I", str(script), *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [*python, "-S", "-I", str(script), *map(str, arguments)], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done on" in done.stdout

@@ -72,11 +72,16 @@ def test_closing_does_not_wait_for_a_server_that_accepts_and_says_nothing(tmp_pa
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
         (tmp_path / "tests").mkdir()
         (tmp_path / "tests" / "settings.json").write_text(f'{{"url": "{url}", "token": "{"0" * 64}"}}')
-        studio = Studio("tests", "t", folder=tmp_path)
-        silent.accept()
-        began = time.monotonic()
-        studio.close()
-        assert time.monotonic() - began < 8.0  # the handshake would take ten
+
+        def closes_in_time():
+            studio = Studio("tests", "t", folder=tmp_path)
+            silent.accept()
+            began = time.monotonic()
+            studio.close()
+            return time.monotonic() - began < 8.0  # the handshake would take ten
+
+        # A machine may be held up once; who waits for the handshake does so each time.
+        assert any(closes_in_time() for _ in range(3))
 
 
 # -- forms and lists
@@ -153,7 +158,7 @@ def test_a_task_is_cancelled_at_every_stage(host, tmp_path, when):
     form = host.form(prompt=f"wait-for {gate}")
 
     def make():
-        assert made.wait(30)
+        assert made.wait(60)
         return form.job()
 
     task = host.studio.submit(make, form)
@@ -233,7 +238,7 @@ def test_the_server_killed_in_the_middle_of_a_job_loses_nothing(settings, tmp_pa
     task = host.submit(prompt=f"wait-for {gate}")
     host.pump_until(lambda: task.stage == "painting")
     process.kill()
-    host.pump_until(lambda: host.studio.state.phase == "lost", timeout=10)
+    host.pump_until(lambda: host.studio.state.phase == "lost")
     assert host.studio.state.sentence
     later = host.submit(prompt="asked while it was away", seed=3)
     process.start()

@@ -41,14 +41,14 @@ class RunningServer:
 
         self.thread = threading.Thread(target=live, daemon=True)
         self.thread.start()
-        started.wait(30)
+        assert started.wait(120)
         if self.problem:
             raise self.problem
 
     def stop(self):
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(self.stopped.set)
-            self.thread.join(30)
+            self.thread.join(120)
         assert not self.thread.is_alive()
         if self.problem:
             raise self.problem

@@ -40,7 +40,7 @@ class Raw:
     def say(self, message, payload=b""):
         self.socket.send(encode(message, payload))
 
-    def hear(self, *types, timeout=20.0):
+    def hear(self, *types, timeout=60.0):
         while True:
             frame = decode(self.socket.recv(timeout))
             message = frame.message
@@ -50,7 +50,7 @@ class Raw:
             if isinstance(message, types):
                 return message
 
-    def hear_frame(self, timeout=20.0):
+    def hear_frame(self, timeout=60.0):
         return decode(self.socket.recv(timeout))
 
     def submit(self, job, job_id=None, **options):
@@ -59,7 +59,7 @@ class Raw:
         self.say(submit)
         return submit.id
 
-    def hear_close(self, timeout=20.0):
+    def hear_close(self, timeout=60.0):
         """The code with which the server closed the socket, after whatever it said before."""
         try:
             while True:

@@ -17,6 +17,13 @@ from server.engine.errors import Cancelled, OutOfMemory
 from server.engine.painting import Painting, Progress
 
 
+class Unreadable:
+    """Leaves its process well, and does not arrive in any other."""
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
 class SmallPainter:
     device = "small"
 
@@ -31,6 +38,8 @@ class SmallPainter:
         if word == "break-once" and not Path(rest).exists():
             Path(rest).touch()
             raise ZeroDivisionError("a bug that shows once")
+        if word == "unreadable":
+            on_progress(Progress(Unreadable()))
         if word == "break":
             raise ZeroDivisionError("a bug, with /a/secret/path in its text")
         if word == "memory":

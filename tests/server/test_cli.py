@@ -44,7 +44,7 @@ def brushwire(server_process, tmp_path):
             env={**os.environ, "PYTHONPATH": str(ROOT), "BRUSHWIRE_RUNTIME": str(settings.runtime), "COLUMNS": "200"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

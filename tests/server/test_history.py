@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import queue
 import time
 
@@ -27,7 +28,7 @@ def paint(client, prompt, **fields):
     return client.run(Generate(prompt=prompt, **{**QUICK, **fields}), timeout=60)
 
 
-def wait_for(look, seconds=20.0):
+def wait_for(look, seconds=60.0):
     """What `look` gives once it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -173,20 +174,29 @@ class Seen:
 
     def next(self, kind, **fields):
         while True:
-            when, event = self.events.get(timeout=20)
+            when, event = self.events.get(timeout=60)
             if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items()):
                 return when, event
 
 
-def test_who_watches_sees_another_sessions_job_within_200_ms_from_its_beginning_to_its_end(server, client, tmp_path):
+def test_who_watches_sees_another_sessions_job_within_200_ms_of_its_client(server, client):
+    seen, own, late = Seen(), Seen(), []
+    with server.client() as watcher:
+        watcher.watch(seen)
+        watcher.ping()
+        for _ in range(10):  # the disk's time is not ours, nor is that of other programs: the best tells
+            client.submit(Generate(prompt="a boat", **QUICK), on_event=own).result(60)
+            late.append(seen.next(m.Activity, state="accepted")[0] - own.next(m.Accepted)[0])
+    assert min(late) < 0.2, late
+
+
+def test_who_watches_sees_another_sessions_job_from_its_beginning_to_its_end(server, client, tmp_path):
     seen, gate = Seen(), tmp_path / "gate"
     with server.client() as watcher:
         watcher.watch(seen)
         watcher.ping()
-        began = time.monotonic()
         handle = client.submit(Generate(prompt=f"wait-for {gate}", steps=3, width=64, height=64))
-        when, activity = seen.next(m.Activity, state="accepted")
-        assert when - began < 0.2 * 5  # five times the promise: other programs run beside the tests
+        activity = seen.next(m.Activity, state="accepted")[1]
         assert (activity.id, activity.kind, activity.client) == (handle.id, "Generate", "test")
         seen.next(m.Activity, state="running")
         seen.next(m.Progress, id=handle.id)
@@ -229,7 +239,7 @@ def test_who_watches_may_cancel_any_job_and_who_does_not_may_not(server, client,
         other.say(m.Watch())
         other.say(m.Cancel(handle.id))
         with pytest.raises(BridgeError, match="cancelled"):
-            handle.result(20)
+            handle.result(60)
         other.say(m.Watch(on=False))
         again = client.submit(Generate(prompt=f"wait-for {tmp_path / 'never'}", **QUICK))
         wait_for(lambda: again.progress)
@@ -250,13 +260,13 @@ def test_ten_thousand_jobs_are_searched_within_100_ms(tmp_path):
         result = {"info": {"model": f"model {i % 5}"}, "outputs": []}
         journal.history.add(Painted(f"job {i}", "Generate", job, result, float(i), [ref], []), float(i))
     journal._db.execute("COMMIT")
-    times = []
-    for search in ("green place 777", "", "boat", "nothing like it"):
-        began = time.perf_counter()
+    best = {}
+    for search in ("green place 777", "", "boat", "nothing like it") * 5:
+        began = time.process_time()
         found = journal.history.search(m.Query(1, "history", search=search, limit=100))
-        times.append(time.perf_counter() - began)
+        best[search] = min(best.get(search, math.inf), time.process_time() - began)
     assert found == {"total": 0, "jobs": []}
-    assert sorted(times)[1] < 0.5, times  # two of four at five times what is promised: other programs run too
+    assert max(best.values()) < 0.1, best
     assert "history_by_time" in journal.plan("SELECT entry FROM history ORDER BY ended DESC LIMIT 100", ())
     assert "history_blob" in journal.plan("SELECT ref FROM history_blobs WHERE digest = ?", (b"",))
     assert MAX_ENTRIES > 10_000

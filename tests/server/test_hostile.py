@@ -7,8 +7,10 @@ import contextlib
 import math
 import random
 import socket
+import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import msgpack
 import numpy as np
@@ -119,7 +121,7 @@ def test_a_hundred_thousand_mutated_frames_break_nothing(process):
                 if sent % 12 == 0:  # or it would be closed after sixteen errors, and every connection costs time
                     client.say(m.Ping(1))
         client.close()
-        listener.join(20)
+        listener.join(60)
     assert process.process.poll() is None
     assert "Traceback" not in process.log
     assert server.memory_info().rss - memory < 100 * MIB
@@ -140,8 +142,21 @@ def test_a_frame_that_is_too_large_closes_the_socket_before_it_is_read(process):
     assert client.hear_close() == 1009
 
 
+def median_ping(client):
+    """Seconds from a Ping to its Pong."""
+    times = []
+    for number in range(200):
+        began = time.perf_counter()
+        client.say(m.Ping(number))
+        client.hear(m.Pong)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
 def test_a_client_that_does_not_read_holds_little_memory_and_slows_nobody(process, tmp_path):
     server = psutil.Process(process.process.pid)
+    with Raw(process) as other:
+        calm = median_ping(other)
     stalled = Raw(process)
     big = [stalled.submit(Generate(steps=1, width=1024, height=1024, seed=seed, preview_every=0)) for seed in range(8)]
     results = [stalled.hear(m.Result) for _ in big]
@@ -157,13 +172,9 @@ def test_a_client_that_does_not_read_holds_little_memory_and_slows_nobody(proces
             stalled.say(m.Query(sent, "schema"))
             sent += 1
     with Raw(process) as other:
-        times = []
-        for number in range(200):
-            began = time.perf_counter()
-            other.say(m.Ping(number))
-            other.hear(m.Pong)
-            times.append(time.perf_counter() - began)
-        assert sorted(times)[len(times) // 2] < 0.05
+        slowed = median_ping(other)
+        print(f"a ping takes {calm * 1e3:.2f} ms, beside the other client {slowed * 1e3:.2f} ms")
+        assert slowed < 20 * calm
         job = other.submit(Generate(steps=1, width=64, height=64))
         assert other.hear(*m.TERMINAL).id == job
     assert server.memory_info().rss - before < 64 * MIB
@@ -211,7 +222,7 @@ class Proxy:
 
     def close(self):
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 def test_a_socket_that_is_cut_at_any_byte_resumes(server):
@@ -243,25 +254,31 @@ def test_a_socket_that_is_cut_at_any_byte_resumes(server):
 
 
 def test_the_event_loop_is_never_held_up_by_blobs_that_come_and_go(server):
-    """Lateness of a timer on the server's own loop, while megabytes are hashed, stored, painted and sent."""
-    late: list[float] = []
+    """Lateness of a timer on the server's own loop, while megabytes are hashed, stored, painted and sent; and of one on
+    a loop that has nothing else to do, in the same process: what it is late by too, the machine and Python's lock are.
+    """
     stop = threading.Event()
 
     async def watch():
+        late = []
         while not stop.is_set():
             before = time.perf_counter()
             await asyncio.sleep(0.002)
             late.append(time.perf_counter() - before - 0.002)
+        return sorted(late)
 
     watching = asyncio.run_coroutine_threadsafe(watch(), server.loop)
+    idle = ThreadPoolExecutor(1).submit(lambda: asyncio.run(watch()))
     rng = np.random.default_rng(1)
     with server.client(shared_memory=False) as client:
         for _ in range(4):
             image = Blob.of(rng.integers(0, 256, (1024, 1024, 4), np.uint8), color="srgb")
             client.run(Generate(image=image, steps=2), timeout=60)
     stop.set()
-    watching.result(10)
-    late.sort()
-    print(f"p50 {late[len(late) // 2] * 1e3:.1f} ms, p99 {late[int(len(late) * 0.99)] * 1e3:.1f} ms of {len(late)}")
+    p99 = {}
+    for name, future in (("the server's loop", watching), ("an idle loop", idle)):
+        late = future.result(60)
+        p99[name] = late[int(len(late) * 0.99)]
+        print(f"{name}: p50 {late[len(late) // 2] * 1e3:.1f} ms, p99 {p99[name] * 1e3:.1f} ms of {len(late)}")
     # The client and its hashing share this process and its lock, so the bound is loose here; the bench's is not.
-    assert late[int(len(late) * 0.99)] < 0.1
+    assert p99["the server's loop"] - p99["an idle loop"] < 0.1

@@ -15,7 +15,7 @@ from bridge_protocol import messages as m
 from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob
 from bridge_protocol.client import BridgeClient
-from bridge_protocol.client_session import Finished, Refused
+from bridge_protocol.client_events import Finished, Refused
 from bridge_protocol.jobs import Generate
 from tests.server.process import ServerProcess
 from tests.server.raw import Raw
@@ -119,7 +119,7 @@ def test_the_worker_of_a_killed_server_ends_by_itself(process, tmp_path):
         client.say(m.Query(1, "status"))
         worker = psutil.Process(client.hear(Answered).data["workers"][0])
     process.kill()
-    worker.wait(20)
+    worker.wait(60)
     process.start()
 
 

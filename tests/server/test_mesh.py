@@ -327,7 +327,7 @@ def brushwire(real, tmp_path):
             },
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import pytest
 from bridge_protocol import messages as m
 from bridge_protocol.answers import Answered
 from bridge_protocol.jobs import Generate
+from server import worker
 from tests.server.raw import Raw
 
 
@@ -92,6 +94,29 @@ def test_a_job_that_kills_its_worker_twice_is_reported_and_the_next_one_painted(
         assert ends[killer].code == "worker_crashed"
         assert ends[killer].remedy
         assert isinstance(ends[innocent], m.Result)
+
+
+def test_a_worker_that_says_what_cannot_be_read_is_a_dead_one(server):
+    with Raw(server) as client:
+        unreadable, innocent = client.submit(job("unreadable")), client.submit(job())
+        ends = {end.id: end for end in (client.hear(*m.TERMINAL) for _ in range(2))}
+        assert ends[unreadable].code == "worker_crashed"
+        assert isinstance(ends[innocent], m.Result)
+
+
+def test_a_worker_that_hears_what_cannot_be_read_ends():
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    setup = worker.Setup("tests.server.small_painter:make", (), None)
+    process = context.Process(target=worker.main, args=(theirs, setup), daemon=True)
+    process.start()
+    try:
+        assert ours.recv() == worker.Ready("small")
+        ours.send_bytes(b"nonsense")
+        process.join(60)
+        assert process.exitcode == 1
+    finally:
+        process.kill()
 
 
 def test_a_job_is_painted_though_its_worker_was_killed_from_outside_while_it_waited_and_while_it_ran(server, tmp_path):

@@ -6,8 +6,10 @@
  */
 import { verify, type BlobRef, type WireBlob } from "./blobs";
 import { hex } from "./bytes";
-import { encode, plainRef, type Whole } from "./codec";
+import { encode, type Whole } from "./codec";
 import { BridgeError, JobCancelledError, ProtocolError } from "./errors";
+import type { SessionEvent } from "./events";
+import { blobOf, separated } from "./job_blobs";
 import {
   SUBPROTOCOL,
   type Jobs,
@@ -17,7 +19,7 @@ import {
   type QueryMessage,
   type SubmitMessage,
 } from "./protocol";
-import { blobOf, ClientSession, isWhole, type Identity, type JobBlob, type SessionEvent } from "./session";
+import { ClientSession, type Identity } from "./session";
 import type { Incoming, SendQueue } from "./transfer";
 
 /** Waits between attempts to reconnect, in milliseconds; the last one repeats. */
@@ -350,7 +352,7 @@ export class BridgeClient {
     this.options.onIdentity?.({ session: welcome.session, token: this.identity.token ?? null });
     for (const { message } of this.asked.values()) this.session.say(message);
     if (this.onActivity !== null) this.session.say({ type: "watch" });
-    if (this.readsHistory) void this.query("history", { limit: 0 }).then(() => this.session.refetch(), () => {});
+    if (this.readsHistory) void this.query("history", { limit: 0 }).then(() => this.tell(this.session.refetch()), () => {});
     this.setState({ phase: "connected", server: welcome.server, limits: welcome.limits });
   }
 
@@ -359,7 +361,8 @@ export class BridgeClient {
     try {
       events = this.session.arrived(await verify(ref, into));
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
+      // Not only a ProtocolError: whatever keeps the bytes from being read, they are asked for again.
+      console.warn("Brushwire: a result arrived broken:", error);
       events = this.session.arrivedBroken(ref);
     }
     this.tell(events);
@@ -377,22 +380,6 @@ export class BridgeClient {
     this.state = state;
     this.options.onState?.(state);
   }
-}
-
-/** A job's fields as plain values, what is undefined left out, and the blobs that it speaks of. */
-export function separated(job: unknown): { plain: unknown; blobs: JobBlob[] } {
-  const blobs: JobBlob[] = [];
-  const walk = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(walk);
-    if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value;
-    if ("digest" in value || ("ref" in value && "data" in value)) {
-      const blob = value as JobBlob;
-      blobs.push(blob);
-      return plainRef(isWhole(blob) ? blob.ref : blob);
-    }
-    return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined).map(([name, inner]) => [name, walk(inner)]));
-  };
-  return { plain: walk(job), blobs };
 }
 
 function uuid(): string {

@@ -4,19 +4,19 @@
  * The same machine as bridge_protocol/client_session.py, which says why nothing is lost or doubled by it; without the
  * shared folder, which a page cannot read.
  */
-import type { BlobRef, WireBlob } from "./blobs";
+import { Pages } from "./answers";
+import { nbytesOf, type BlobRef, type WireBlob } from "./blobs";
 import { hex } from "./bytes";
-import { decode, encode, unpackAnswer, type Received, type Whole } from "./codec";
+import { decode, encode, type Received, type Whole } from "./codec";
 import { ProtocolError, type Problem } from "./errors";
+import type { SessionEvent } from "./events";
+import { isWhole, refOf, type JobBlob } from "./job_blobs";
 import {
   VERSION,
   type AcceptedMessage,
-  type ActivityMessage,
   type ErrorMessage,
-  type FailedMessage,
   type Message,
   type PreviewMessage,
-  type ProgressMessage,
   type ResultMessage,
   type SubmitMessage,
   type WelcomeMessage,
@@ -29,27 +29,6 @@ const MAX_ENDED = 10_000;
 const MAX_KNOWN = 4_096;
 /** How often a blob may arrive broken, or be missing when its job is submitted, before that is an end. */
 const MAX_BROKEN = 3;
-const MAX_ANSWER = 2 << 20;
-
-/** A blob that a job speaks of: whole, or one that the server has already (a repeated job's). */
-export type JobBlob = WireBlob | BlobRef;
-
-export type SessionEvent =
-  | { kind: "connected"; welcome: Whole<WelcomeMessage> }
-  | { kind: "accepted"; id: string; accepted: Whole<AcceptedMessage> }
-  | { kind: "progress"; id: string; progress: Whole<ProgressMessage> }
-  | { kind: "preview"; id: string; preview: Whole<PreviewMessage>; pixels: Uint8Array }
-  | { kind: "finished"; id: string; result: Whole<ResultMessage>; blobs: Map<string, WireBlob> }
-  | { kind: "failed"; id: string; problem: Whole<FailedMessage> }
-  | { kind: "cancelled"; id: string; reason: string }
-  | { kind: "refused"; id: string; problem: Problem }
-  | { kind: "activity"; activity: Whole<ActivityMessage> }
-  | { kind: "answer"; id: number; data: unknown }
-  | { kind: "pong"; id: number }
-  | { kind: "fetched"; digest: string; blob: WireBlob }
-  | { kind: "unfetched"; digest: string; problem: Problem }
-  | { kind: "arrived"; incoming: Incoming }
-  | { kind: "error"; error: Whole<ErrorMessage> };
 
 interface Pending {
   submit: SubmitMessage;
@@ -89,7 +68,7 @@ export class ClientSession {
   private readonly ended = new Map<string, boolean>();
   /** Blobs that this run of the server has had, the oldest first. */
   private readonly known = new Set<string>();
-  private readonly pages = new Map<number, Uint8Array[]>();
+  private readonly pages = new Pages();
 
   constructor(private readonly identity: Identity) {
     this.id = identity.session ?? null;
@@ -131,8 +110,7 @@ export class ClientSession {
     const here = this.fetchedBlobs.get(digest);
     if (here !== undefined) return [{ kind: "fetched", digest, blob: here }];
     this.singles.set(digest, ref);
-    if (this.ready) this.ask(ref);
-    return [];
+    return this.ready ? this.ask(ref) : [];
   }
 
   /** Say something through the present socket; before the server has answered the hello it is not said. */
@@ -187,7 +165,7 @@ export class ClientSession {
       case "activity":
         return [{ kind: "activity", activity: message }];
       case "answer":
-        return this.onAnswer(message.id, message.more, payload);
+        return this.pages.take(message.id, message.more, payload);
       case "pong":
         return [{ kind: "pong", id: message.id }];
       case "chunk":
@@ -224,8 +202,7 @@ export class ClientSession {
       const sentence = `A result arrived broken ${MAX_BROKEN} times.`;
       return this.lose(digest, { code: "blob_broken", sentence, remedy: "Run the job again.", retryable: true });
     }
-    this.ask(ref);
-    return [];
+    return this.ask(ref);
   }
 
   private onWelcome(welcome: Whole<WelcomeMessage>): SessionEvent[] {
@@ -251,8 +228,8 @@ export class ClientSession {
   }
 
   /** Ask again for blobs that were asked for by themselves: after the caller has asked for the history again. */
-  refetch(): void {
-    for (const ref of this.singles.values()) this.ask(ref);
+  refetch(): SessionEvent[] {
+    return [...this.singles.values()].flatMap((ref) => this.ask(ref));
   }
 
   private onHave(digest: string): SessionEvent[] {
@@ -299,21 +276,11 @@ export class ClientSession {
   private onResult(result: Whole<ResultMessage>): SessionEvent[] {
     if (this.heardBefore(result.id)) return [];
     this.results.set(result.id, result);
-    for (const output of result.outputs) this.ask(output.blob);
-    return this.finishIfWhole(result);
-  }
-
-  private onAnswer(id: number, more: boolean, payload: Uint8Array): SessionEvent[] {
-    const begun = this.pages.get(id) ?? [];
-    begun.push(payload.slice());
-    const size = begun.reduce((sum, page) => sum + page.length, 0);
-    if (size > MAX_ANSWER) throw new ProtocolError("answer_too_large", `An answer has more than ${MAX_ANSWER} bytes.`);
-    if (more) {
-      this.pages.set(id, begun);
-      return [];
+    for (const output of result.outputs) {
+      const lost = this.ask(output.blob);
+      if (lost.length > 0) return lost;
     }
-    this.pages.delete(id);
-    return [{ kind: "answer", id, data: unpackAnswer(concatenated(begun, size)) }];
+    return this.finishIfWhole(result);
   }
 
   private onChunk(chunk: Extract<Received, { type: "chunk" }>, payload: Uint8Array): SessionEvent[] {
@@ -381,9 +348,18 @@ export class ClientSession {
     return event;
   }
 
-  private ask(ref: BlobRef): void {
+  private ask(ref: BlobRef): SessionEvent[] {
     const digest = hex(ref.digest);
-    if (!this.fetchedBlobs.has(digest)) this.begin(this.incoming.get(digest) ?? new Incoming(ref));
+    if (this.fetchedBlobs.has(digest)) return [];
+    let incoming: Incoming;
+    try {
+      incoming = this.incoming.get(digest) ?? new Incoming(ref);
+    } catch {
+      const sentence = `There is no memory for a result of ${nbytesOf(ref) >> 20} MiB.`;
+      return this.lose(digest, { code: "no_memory", sentence, remedy: "Close what you do not need, and take it out of the history." });
+    }
+    this.begin(incoming);
+    return [];
   }
 
   /** Through one socket a blob is asked for once: a second need would cross the first one's chunks. */
@@ -442,27 +418,3 @@ export class ClientSession {
     return [event];
   }
 }
-
-export function isWhole(blob: JobBlob): blob is WireBlob {
-  return "data" in blob;
-}
-
-export function refOf(blob: JobBlob): BlobRef {
-  return isWhole(blob) ? blob.ref : blob;
-}
-
-/** A result's blob by its digest, as maps of blobs name it. */
-export function blobOf(blobs: Map<string, WireBlob>, ref: BlobRef): WireBlob {
-  return blobs.get(hex(ref.digest))!;
-}
-
-function concatenated(pages: Uint8Array[], size: number): Uint8Array {
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const page of pages) {
-    bytes.set(page, at);
-    at += page.length;
-  }
-  return bytes;
-}
-

@@ -3,7 +3,7 @@ import { batch, computed, signal } from "@preact/signals";
 import { BridgeClient, type State } from "../../../plugins/photoshop/client/client";
 import type { Whole } from "../../../plugins/photoshop/client/codec";
 import type { ActivityMessage } from "../../../plugins/photoshop/client/protocol";
-import type { SessionEvent } from "../../../plugins/photoshop/client/session";
+import type { SessionEvent } from "../../../plugins/photoshop/client/events";
 import { pixelsToUrl } from "./pixels";
 
 /** A job that waits or is painted, or has ended badly and was not dismissed. */
