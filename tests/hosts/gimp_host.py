@@ -1,4 +1,4 @@
-"""Real GIMP with the plug-in installed: runs a function of gimp_side.py inside, in the console or with the window."""
+"""Real GIMP with the plug-in installed: runs a function of gimp_inside/ inside, in the console or with the window."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class GimpHost:
         given = self.folder / f"arguments-{self._count}.json"
         given.write_text(json.dumps(arguments))
         return (
-            f"import sys; sys.path.insert(0, {str(_SIDE)!r}); import gimp_side; "
-            f"gimp_side.run({function!r}, {str(given)!r}, {str(report)!r})"
+            f"import sys; sys.path.insert(0, {str(_SIDE)!r}); import gimp_inside; "
+            f"gimp_inside.run({function!r}, {str(given)!r}, {str(report)!r})"
         ), report
 
     def console(self, function: str, timeout: float = 120, **arguments):
-        """What a function of gimp_side.py returns, run in a GIMP without a window."""
+        """What a function of gimp_inside/ ("pixels.ramp") returns, run in a GIMP without a window."""
         process, report = self.start_console(function, **arguments)
         try:
             found = hosts.report_of(report, process, timeout)
