@@ -49,7 +49,7 @@ class GimpHost:
         process, report = self.start_console(function, **arguments)
         try:
             found = hosts.report_of(report, process, timeout)
-            process.wait(30)
+            process.wait(120)
         finally:
             hosts.kill(process)
         assert "error" not in found, found["error"]
@@ -100,5 +100,5 @@ class GimpHost:
             found[:] = [pid for pid in [self.plug_in_process()] if pid]
             return bool(found)
 
-        hosts.wait_until(runs, 30, "the plug-in does not run")
+        hosts.wait_until(runs, 90, "the plug-in does not run")
         os.kill(found[0], signal.SIGKILL)

@@ -155,13 +155,13 @@ def test_a_killed_plug_in_frees_its_job_at_once_and_leaves_the_image_alone(gimp,
             hosts.wait_until(lambda: client.query("status")["running"], 60, "the job is not painted")
             gimp.kill_plug_in()
             began = time.monotonic()
-            hosts.wait_until(lambda: not client.query("status")["running"], 10, "the job goes on")
+            hosts.wait_until(lambda: not client.query("status")["running"], 60, "the job goes on")
             freed = time.monotonic() - began
-        assert hosts.report_of(report, process, 60)["value"] == [True, True]
+        assert hosts.report_of(report, process, 120)["value"] == [True, True]
     finally:
         hosts.kill(process)
     print(f"freed after {freed:.2f} s")
-    assert freed < 2.0  # half a second to come back, and what a busy machine adds
+    assert freed < small_server.settings.grace + 10  # far below the two minutes of a missed ping
 
 
 def test_a_result_whose_image_was_closed_stays_with_the_server_and_is_inserted_later(gimp, small_server, shared_folder):

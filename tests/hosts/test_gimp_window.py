@@ -73,7 +73,7 @@ def test_a_procedure_from_the_menu_asks_and_paints(gimp, screen):
             path = screen.screenshot(hosts.PICTURES / "gimp" / "dialog.png", window)
             return np.asarray(Image.open(path).convert("L")).std() > 10
 
-        hosts.wait_until(drawn, 30, "the dialog stays empty")
+        hosts.wait_until(drawn, 90, "the dialog stays empty")
         screen.xdotool("windowfocus", "--sync", window, "key", "alt+p")
         found = hosts.report_of(report, process, 240)
     finally:

@@ -53,7 +53,7 @@ def studio(folder, words, size, steps):
     checkpoint(folder, "finished")
     with_fill = len(image.get_layers())
     checkpoint(folder, "undo")
-    until(lambda: len(image.get_layers()) < with_fill, 30)
+    until(lambda: len(image.get_layers()) < with_fill)
     undone = state_of(image) == unfilled
     window.use_again(window.studio.history.entries[-1])
     again = window.form_view.form.values
