@@ -7,6 +7,13 @@ import struct
 from gi.repository import Gegl, Gimp
 
 NONE = Gegl.AbyssPolicy.NONE
+#: Precisions of documents, each with its pixel format and the bytes of a pixel.
+DEPTHS = (
+    ("U8_NON_LINEAR", "R'G'B'A u8", 4),
+    ("U16_NON_LINEAR", "R'G'B'A u16", 8),
+    ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
+)
+LINEAR = ("FLOAT_LINEAR", "RGBA float", 16)
 
 
 def call(name, image=None, layers=(), **arguments):

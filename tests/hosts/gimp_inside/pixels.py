@@ -7,7 +7,7 @@ from brushwire_plugin.gimp import canvas
 from brushwire_plugin.gimp.canvas import Area
 from gi.repository import Gimp, Gio
 
-from .drive import get, meadow, new, noise, numbers, opaque, rectangle, worst
+from .drive import DEPTHS, LINEAR, get, meadow, new, noise, numbers, opaque, rectangle, worst
 
 
 def ramp():
@@ -33,10 +33,8 @@ def round_trips():
     """For each precision: what was read, written as a new layer, and read again."""
     found = {}
     for precision, pixel_format, nbytes in (
-        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
-        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
-        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
-        ("FLOAT_LINEAR", "RGBA float", 16),
+        *DEPTHS,
+        LINEAR,
         ("U8_LINEAR", "RGBA u8", 4),
         ("HALF_LINEAR", "RGBA half", 8),
     ):
@@ -73,12 +71,7 @@ def offsets():
 def colour_managed(profile):
     """Pixels of a document with another profile, there and back: the largest difference of its own bytes."""
     found = {}
-    for precision, kind, size in (
-        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
-        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
-        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
-        ("FLOAT_LINEAR", "RGBA float", 16),
-    ):
+    for precision, kind, size in (*DEPTHS, LINEAR):
         image, layer = new(64, 64, precision, data=numbers(64 * 64, kind, size), pixel_format=kind)
         in_srgb = bytes(get(layer, 0, 0, 64, 64, "R'G'B'A u8"))
         # Assigned, not converted: the same numbers are other colours now.

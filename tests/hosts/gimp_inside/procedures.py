@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gi.repository import Gimp, Gio
 
-from .drive import composite, digest, failed, get, meadow, new, numbers, opaque, put, state_of, succeeded, worst
+from .drive import DEPTHS, composite, digest, failed, get, meadow, new, numbers, opaque, put, state_of, succeeded, worst
 
 
 def refused():
@@ -36,11 +36,7 @@ def refused():
 def transforms(steps=1):
     """Transform in every depth: the small painter turns integers over and halves floats."""
     found = {}
-    for precision, kind, size in (
-        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
-        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
-        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
-    ):
+    for precision, kind, size in DEPTHS:
         data = numbers(72 * 64, kind, size)
         image, layer = new(72, 64, precision, data=data, pixel_format=kind)
         before = get(layer, 0, 0, 72, 64, kind)
@@ -88,11 +84,7 @@ def generates():
 def fills():
     """Fill a feathered selection in each depth: what is outside of it, and what is inside."""
     found = {}
-    for precision, kind, size in (
-        ("U8_NON_LINEAR", "R'G'B'A u8", 4),
-        ("U16_NON_LINEAR", "R'G'B'A u16", 8),
-        ("FLOAT_NON_LINEAR", "R'G'B'A float", 16),
-    ):
+    for precision, kind, size in DEPTHS:
         image, layer = new(128, 96, precision, data=numbers(128 * 96, kind, size), pixel_format=kind)
         image.select_ellipse(Gimp.ChannelOps.REPLACE, 40, 30, 40, 30)
         Gimp.Selection.feather(image, 6)

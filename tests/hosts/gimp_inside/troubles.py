@@ -24,15 +24,7 @@ def image_closed(gate):
     """The image goes while it is being painted; the result goes into another one, later and by another client."""
     image, _ = new(64, 64, data=opaque(64, 64), pixel_format="R'G'B'A u8")
     errand = work.gather(MODES["transform"], image, {"prompt": f"wait-for {gate}", "steps": 1})
-    ticks = []
-
-    def tick():
-        ticks.append(1)
-        if len(ticks) == 5:
-            image.delete()
-            Path(gate).touch()
-
-    with running.Run(progress=False, on_tick=tick) as run:
+    with running.Run(progress=False, on_tick=meanwhile(gate, image.delete)) as run:
         task = run.connect().job(errand)
         try:
             run.deliver(errand, task)
@@ -56,15 +48,7 @@ def layer_deleted(gate):
     """The layer that was painted over goes; the result comes all the same, as a layer of its own."""
     image, layer = new(64, 64, data=opaque(64, 64), pixel_format="R'G'B'A u8")
     errand = work.gather(MODES["transform"], image, {"prompt": f"wait-for {gate}", "steps": 1})
-    ticks = []
-
-    def tick():
-        ticks.append(1)
-        if len(ticks) == 5:
-            image.remove_layer(layer)
-            Path(gate).touch()
-
-    with running.Run(progress=False, on_tick=tick) as run:
+    with running.Run(progress=False, on_tick=meanwhile(gate, lambda: image.remove_layer(layer))) as run:
         task = run.connect().job(errand)
         run.deliver(errand, task)
     names = [one.get_name() for one in image.get_layers()]
@@ -87,3 +71,16 @@ def without_server():
     error = failed("transform", image, [layer])
     image.delete()
     return error
+
+
+def meanwhile(gate, do):
+    """Something that is done once while a job is painted, which goes on after it."""
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 5:
+            do()
+            Path(gate).touch()
+
+    return tick
