@@ -21,7 +21,7 @@ def rows() -> list[Row]:
     folder = Path(tempfile.mkdtemp(prefix="brushwire-bench-", dir="/tmp"))
     try:
         gimp = GimpHost(folder, folder / "run")
-        times = gimp.console("speed", side=2048, folder=str(folder))
+        times = gimp.console("pixels.speed", side=2048, folder=str(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return [

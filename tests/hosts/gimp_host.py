@@ -1,4 +1,4 @@
-"""Real GIMP with the plug-in installed: runs a function of gimp_side.py inside, in the console or with the window."""
+"""Real GIMP with the plug-in installed: runs a function of gimp_inside/ inside, in the console or with the window."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class GimpHost:
         given = self.folder / f"arguments-{self._count}.json"
         given.write_text(json.dumps(arguments))
         return (
-            f"import sys; sys.path.insert(0, {str(_SIDE)!r}); import gimp_side; "
-            f"gimp_side.run({function!r}, {str(given)!r}, {str(report)!r})"
+            f"import sys; sys.path.insert(0, {str(_SIDE)!r}); import gimp_inside; "
+            f"gimp_inside.run({function!r}, {str(given)!r}, {str(report)!r})"
         ), report
 
     def console(self, function: str, timeout: float = 120, **arguments):
-        """What a function of gimp_side.py returns, run in a GIMP without a window."""
+        """What a function of gimp_inside/ ("pixels.ramp") returns, run in a GIMP without a window."""
         process, report = self.start_console(function, **arguments)
         try:
             found = hosts.report_of(report, process, timeout)
-            process.wait(30)
+            process.wait(120)
         finally:
             hosts.kill(process)
         assert "error" not in found, found["error"]
@@ -100,5 +100,5 @@ class GimpHost:
             found[:] = [pid for pid in [self.plug_in_process()] if pid]
             return bool(found)
 
-        hosts.wait_until(runs, 30, "the plug-in does not run")
+        hosts.wait_until(runs, 90, "the plug-in does not run")
         os.kill(found[0], signal.SIGKILL)

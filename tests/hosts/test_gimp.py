@@ -47,11 +47,11 @@ def test_the_folder_needs_nothing_but_the_standard_library_and_gi(gimp):
 
 
 def test_a_ramp_as_a_selection_arrives_byte_equal(gimp):
-    assert gimp.console("ramp") == [True, [1, 0, 255, 4]]
+    assert gimp.console("pixels.ramp") == [True, [1, 0, 255, 4]]
 
 
 def test_a_round_trip_is_bit_exact_in_every_depth(gimp):
-    found = gimp.console("round_trips")
+    found = gimp.console("pixels.round_trips")
     for name, (dtype, equal, worst) in found.items():
         assert dtype == {"U8_NON": "uint8", "U16_NO": "uint16"}.get(name[:6], "float32"), name
         # Floats that are no sRGB, or no colour, are converted and back: GEGL's single precision.
@@ -60,7 +60,7 @@ def test_a_round_trip_is_bit_exact_in_every_depth(gimp):
 
 
 def test_layers_that_begin_outside_of_the_image_are_read_and_written_where_they_are(gimp):
-    assert gimp.console("offsets") == [True, True, True, [-7, 75, True]]
+    assert gimp.console("pixels.offsets") == [True, True, True, [-7, 75, True]]
 
 
 #: Linear light of AdobeRGB (1998) in sRGB: both have the same white, D65.
@@ -68,7 +68,7 @@ _ADOBE_TO_SRGB = np.array([[1.39835574, -0.39835574, 0], [0, 1, 0], [0, -0.04293
 
 
 def test_a_document_in_another_colour_space_comes_back_as_it_was(gimp):
-    found = gimp.console("colour_managed", profile="/usr/share/color/icc/krita/ClayRGB-elle-V2-g22.icc")
+    found = gimp.console("pixels.colour_managed", profile="/usr/share/color/icc/krita/ClayRGB-elle-V2-g22.icc")
     print("the largest differences, there and back:", {precision: one["worst"] for precision, one in found.items()})
     for precision, one in found.items():
         assert one["dtype"] == "float32"
@@ -86,7 +86,7 @@ def test_a_document_in_another_colour_space_comes_back_as_it_was(gimp):
 
 
 def test_what_cannot_be_done_is_told_with_a_remedy(gimp):
-    found = gimp.console("refused")
+    found = gimp.console("procedures.refused")
     assert "Nothing is selected. Select what is to be painted." in found["fill"]
     assert "indexed colours" in found["indexed"]
     assert "Image → Mode → RGB" in found["indexed"]
@@ -124,7 +124,7 @@ def test_a_batch_script_in_scheme_paints_or_ends_with_the_sentence(gimp):
 
 
 def test_words_become_a_layer_of_the_images_size_or_a_new_image(gimp):
-    found = gimp.console("generates")
+    found = gimp.console("procedures.generates")
     assert found["whole"][:4] == [100, 70, 0, 0]
     painted = np.random.default_rng(7).integers(0, 256, (72, 104, 3), np.uint8)[:70, :100]
     assert found["whole"][4] == hashlib.sha256(painted.tobytes()).hexdigest()
@@ -133,7 +133,7 @@ def test_words_become_a_layer_of_the_images_size_or_a_new_image(gimp):
 
 
 def test_a_transform_is_one_new_layer_with_the_servers_pixels_in_every_depth(gimp):
-    for precision, found in gimp.console("transforms").items():
+    for precision, found in gimp.console("procedures.transforms").items():
         assert found["layers"] == ["Transformed: a boat", "painted by hand"]
         assert found["same image"]
         assert found["old"]
@@ -145,27 +145,27 @@ def test_a_transform_is_one_new_layer_with_the_servers_pixels_in_every_depth(gim
 
 
 def test_settings_stay_on_the_layer_through_a_save_and_a_load(gimp, shared_folder):
-    assert gimp.console("again", path=str(shared_folder / "again.xcf")) == [True, True, "a boat"]
+    assert gimp.console("procedures.again", path=str(shared_folder / "again.xcf")) == [True, True, "a boat"]
 
 
 def test_a_killed_plug_in_frees_its_job_at_once_and_leaves_the_image_alone(gimp, small_server, shared_folder):
-    process, report = gimp.start_console("killed", gate=str(shared_folder / "never"))
+    process, report = gimp.start_console("troubles.killed", gate=str(shared_folder / "never"))
     try:
         with BridgeClient("test", runtime=small_server.settings.runtime) as client:
             hosts.wait_until(lambda: client.query("status")["running"], 60, "the job is not painted")
             gimp.kill_plug_in()
             began = time.monotonic()
-            hosts.wait_until(lambda: not client.query("status")["running"], 10, "the job goes on")
+            hosts.wait_until(lambda: not client.query("status")["running"], 60, "the job goes on")
             freed = time.monotonic() - began
-        assert hosts.report_of(report, process, 60)["value"] == [True, True]
+        assert hosts.report_of(report, process, 120)["value"] == [True, True]
     finally:
         hosts.kill(process)
     print(f"freed after {freed:.2f} s")
-    assert freed < 2.0  # half a second to come back, and what a busy machine adds
+    assert freed < small_server.settings.grace + 10  # far below the two minutes of a missed ping
 
 
 def test_a_result_whose_image_was_closed_stays_with_the_server_and_is_inserted_later(gimp, small_server, shared_folder):
-    found = gimp.console("image_closed", gate=str(shared_folder / "closed"))
+    found = gimp.console("troubles.image_closed", gate=str(shared_folder / "closed"))
     assert "was closed while it was being painted" in found["told"]
     assert found["later"] == [64, 2]
     with BridgeClient("test", runtime=small_server.settings.runtime) as client:
@@ -173,12 +173,12 @@ def test_a_result_whose_image_was_closed_stays_with_the_server_and_is_inserted_l
 
 
 def test_a_result_whose_layer_was_deleted_comes_as_a_layer_of_its_own(gimp, shared_folder):
-    assert len(gimp.console("layer_deleted", gate=str(shared_folder / "deleted"))) == 1
+    assert len(gimp.console("troubles.layer_deleted", gate=str(shared_folder / "deleted"))) == 1
 
 
 def test_a_server_that_is_killed_and_started_again_brings_its_result(gimp, small_server, shared_folder):
     gate = shared_folder / "outlasts"
-    process, report = gimp.start_console("outlasts", gate=str(gate))
+    process, report = gimp.start_console("troubles.outlasts", gate=str(gate))
     try:
         with BridgeClient("test", runtime=small_server.settings.runtime) as client:
             hosts.wait_until(lambda: client.query("status")["running"], 60, "the job is not painted")
@@ -193,7 +193,7 @@ def test_a_server_that_is_killed_and_started_again_brings_its_result(gimp, small
 def test_without_a_server_a_sentence_comes_and_no_crash(gimp, shared_folder, monkeypatch):
     (shared_folder / "empty").mkdir(mode=0o700)
     monkeypatch.setitem(gimp.more, "BRUSHWIRE_RUNTIME", str(shared_folder / "empty"))
-    assert "No server is running. Start one with `brushwire serve`." in gimp.console("without_server")
+    assert "No server is running. Start one with `brushwire serve`." in gimp.console("troubles.without_server")
 
 
 #: What GIMP itself writes in each run, and what the test and the script write of it.
@@ -202,8 +202,8 @@ _GIMPS_OWN = re.compile(r"(profile/(\w+rc|\w+\.xml|\.goutputstream-\w+)|home/\..
 
 def test_nothing_is_written_but_memory_while_pictures_go_there_and_back(gimp):
     """The kernel tells of every file below the profile, the home, the temporary folder and the plug-in's own."""
-    gimp.console("ramp")  # a first run makes GIMP's folders
+    gimp.console("pixels.ramp")  # a first run makes GIMP's folders
     with hosts.watched(gimp.folder) as seen:
-        gimp.console("transforms")
+        gimp.console("procedures.transforms")
     print("seen:", seen())
     assert [path for path in seen() if not _GIMPS_OWN.fullmatch(path)] == []

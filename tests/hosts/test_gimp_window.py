@@ -32,12 +32,8 @@ def gimp(shared_folder, starter_server):
 def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_folder):
     pictures = hosts.PICTURES / "gimp"
     process, report = gimp.start_window(
-        screen,
-        "studio",
-        folder=str(shared_folder),
-        words=["a red brick wall", "a blue sphere"],
-        size=[256, 192],
-        steps=8,
+        screen, "window.studio", folder=str(shared_folder), words=["a red brick wall", "a blue sphere"],
+        size=[256, 192], steps=8,
     )  # fmt: skip
     try:
         for name in ("connected", "painting", "finished", "undo"):
@@ -69,7 +65,7 @@ def test_the_studio_paints_fills_and_keeps_what_it_painted(gimp, screen, shared_
 
 def test_a_procedure_from_the_menu_asks_and_paints(gimp, screen):
     words = "a green meadow"
-    process, report = gimp.start_window(screen, "dialog", words=words, size=[256, 192], steps=8)
+    process, report = gimp.start_window(screen, "window.dialog", words=words, size=[256, 192], steps=8)
     try:
         window = screen.window("Brushwire: Transform")
 
@@ -77,7 +73,7 @@ def test_a_procedure_from_the_menu_asks_and_paints(gimp, screen):
             path = screen.screenshot(hosts.PICTURES / "gimp" / "dialog.png", window)
             return np.asarray(Image.open(path).convert("L")).std() > 10
 
-        hosts.wait_until(drawn, 30, "the dialog stays empty")
+        hosts.wait_until(drawn, 90, "the dialog stays empty")
         screen.xdotool("windowfocus", "--sync", window, "key", "alt+p")
         found = hosts.report_of(report, process, 240)
     finally:
@@ -86,7 +82,7 @@ def test_a_procedure_from_the_menu_asks_and_paints(gimp, screen):
 
 
 def test_outside_of_the_selection_not_one_bit_changes_in_any_depth(gimp):
-    for precision, found in gimp.console("fills", timeout=240).items():
+    for precision, found in gimp.console("procedures.fills", timeout=240).items():
         # GIMP blends floats in linear light and converts them for it: its own composite is good to 1e-6.
         assert found["outside"] or ("FLOAT" in precision and found["worst"] < 1e-6), precision
         assert found["transparent"], precision
@@ -96,13 +92,13 @@ def test_outside_of_the_selection_not_one_bit_changes_in_any_depth(gimp):
 
 
 def test_the_canvas_is_extended_and_what_was_there_stays_to_the_bit(gimp):
-    assert gimp.console("extends", timeout=240) == {
+    assert gimp.console("procedures.extends", timeout=240) == {
         "size": [136, 80], "old layer": [32, 16], "new layer": [136, 80, 0, 0], "kept": True, "opaque": True,
     }  # fmt: skip
 
 
 def test_materials_and_enlargements_become_layers_and_images(gimp, shared_folder):
-    found = gimp.console("others", timeout=240, folder=str(shared_folder))
+    found = gimp.console("procedures.others", timeout=240, folder=str(shared_folder))
 
     def kept(name, width, height):
         data = (shared_folder / f"{name}.rgb").read_bytes()
@@ -135,7 +131,7 @@ def test_maps_of_a_real_person_become_layers_and_what_cannot_be_read_is_told_wit
     picture = np.dstack([skimage.astronaut(), np.full((512, 512), 255, np.uint8)])
     (shared_folder / "astronaut.rgba").write_bytes(picture.tobytes())
     given = {"picture": str(shared_folder / "astronaut.rgba"), "size": [512, 512], "folder": str(shared_folder)}
-    found = gimp.console("maps", timeout=240, **given)
+    found = gimp.console("procedures.maps", timeout=240, **given)
     for name, title in {"none": "Canny", "edges": "Canny", "canny": "Canny", "pose": "Pose"}.items():
         assert found[name] == [f"{title} map", 512, 512, 0, 0]
     none, edges, canny, pose = (
@@ -162,7 +158,7 @@ def test_maps_of_a_real_person_become_layers_and_what_cannot_be_read_is_told_wit
 
 def test_a_layer_that_shows_depth_becomes_a_mesh_with_the_picture_below_it_as_its_texture(gimp, shared_folder):
     path = shared_folder / "mesh.glb"
-    assert gimp.console("mesh", timeout=240, path=str(path))
+    assert gimp.console("procedures.mesh", timeout=240, path=str(path))
     mesh = trimesh.load(path, force="mesh")
     assert len(mesh.faces) > 1000
     right = mesh.vertices[:, 0] > 0

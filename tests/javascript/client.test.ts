@@ -282,6 +282,19 @@ describe("what breaks", () => {
     }
   });
 
+  test("callbacks that fail do not end the connection", async () => {
+    const fails = vi.fn(() => {
+      throw new Error("the caller's mistake");
+    });
+    const made = client({ onState: fails, onIdentity: fails, onOrphan: fails });
+    await made.submit("Generate", quick, { onProgress: fails, onPreview: fails }).result;
+    await server.kill();
+    const later = made.submit("Generate", quick);
+    await server.start();
+    await later.result;
+    expect(fails.mock.calls.length).toBeGreaterThan(4);
+  });
+
   test("closing leaves nobody waiting", async () => {
     const one = client();
     const handle = one.submit("Generate", { prompt: `wait-for ${gate()}`, ...quick });

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from plugins.common.studio import Studio
-from server.settings import Settings
-from tests.server.conftest import RunningServer
+from tests.server.conftest import RunningServer, small_settings
 
 
 class Host:
@@ -53,11 +52,7 @@ class Host:
 
 @pytest.fixture
 def settings(tmp_path):
-    (tmp_path / "run").mkdir(mode=0o700)
-    return Settings(
-        data=tmp_path / "data", runtime=tmp_path / "run", painter="tests.server.small_painter:make", grace=0.2,
-        store_bytes=1 << 28,
-    )  # fmt: skip
+    return small_settings(tmp_path)
 
 
 @pytest.fixture

@@ -65,16 +65,21 @@ class RunningServer:
         return self.app.address.url
 
 
-@pytest.fixture
-def settings(tmp_path):
-    (tmp_path / "run").mkdir(mode=0o700)
+def small_settings(folder):
+    """Of a server with the small painter; its runtime folder is made."""
+    (folder / "run").mkdir(mode=0o700)
     return Settings(
-        data=tmp_path / "data",
-        runtime=tmp_path / "run",
+        data=folder / "data",
+        runtime=folder / "run",
         painter="tests.server.small_painter:make",
         grace=0.2,
         store_bytes=1 << 28,
     )
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return small_settings(tmp_path)
 
 
 @pytest.fixture

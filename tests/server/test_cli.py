@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from bridge_protocol import jobs
 from bridge_protocol.records import InvalidValue
 from server import cli, options, pictures
 from server.settings import Settings
+from tests.server import command
 from tests.server.process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -35,21 +36,7 @@ def server_process(tmp_path_factory):
 @pytest.fixture
 def brushwire(server_process, tmp_path):
     """Runs the command; a server with the small painter is there for it."""
-    settings = server_process.settings
-
-    def run(*arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "server.cli", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "BRUSHWIRE_RUNTIME": str(settings.runtime), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    return run
+    return partial(command.brushwire, tmp_path, server_process.settings.runtime)
 
 
 def test_a_picture_is_painted_and_saved_and_none_is_overwritten(brushwire, tmp_path):

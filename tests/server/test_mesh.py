@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from depth3d.read import read_values
 from depth3d.write import write_depth
 from server.settings import Settings
 from server.verbs import mesh as verb
+from tests.server import command
 from tests.server.conftest import RunningServer
 
 ROOT = Path(__file__).parents[2]
@@ -315,24 +317,8 @@ def test_a_cancelled_mesh_is_not_made():
 
 @pytest.fixture
 def brushwire(real, tmp_path):
-    def run(*arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "server.cli", "mesh", *map(str, arguments)],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "BRUSHWIRE_RUNTIME": str(real.settings.runtime),
-                "COLUMNS": "200",
-            },
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    return run
+    """Runs `brushwire mesh`."""
+    return partial(command.brushwire, tmp_path, real.settings.runtime, "mesh")
 
 
 def test_a_disparity_map_with_its_numbers_becomes_metres(brushwire, tmp_path):

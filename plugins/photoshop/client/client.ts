@@ -8,7 +8,7 @@ import { verify, type BlobRef, type WireBlob } from "./blobs";
 import { hex } from "./bytes";
 import { encode, type Whole } from "./codec";
 import { BridgeError, JobCancelledError, ProtocolError } from "./errors";
-import type { SessionEvent } from "./events";
+import { callBack, type SessionEvent } from "./events";
 import { blobOf, separated } from "./job_blobs";
 import {
   SUBPROTOCOL,
@@ -316,7 +316,7 @@ export class BridgeClient {
           this.asked.delete(Number(event.error.about));
           break;
         case "activity":
-          this.onActivity?.(event);
+          callBack(this.onActivity, event);
           break;
         default:
           this.tellJob(event);
@@ -327,13 +327,13 @@ export class BridgeClient {
   private tellJob(event: Extract<SessionEvent, { id: string }>): void {
     const waiting = this.jobs.get(event.id);
     if (event.kind === "progress" || event.kind === "preview" || event.kind === "accepted") {
-      if (event.kind === "progress") waiting?.options.onProgress?.(event.progress);
-      if (event.kind === "preview") waiting?.options.onPreview?.(event.preview, event.pixels);
-      this.onActivity?.(event);
+      if (event.kind === "progress") callBack(waiting?.options.onProgress, event.progress);
+      if (event.kind === "preview") callBack(waiting?.options.onPreview, event.preview, event.pixels);
+      callBack(this.onActivity, event);
       return;
     }
     if (waiting === undefined) {
-      this.options.onOrphan?.(event);
+      callBack(this.options.onOrphan, event);
       return;
     }
     this.jobs.delete(event.id);
@@ -349,7 +349,7 @@ export class BridgeClient {
 
   private onConnected({ welcome }: Extract<SessionEvent, { kind: "connected" }>): void {
     this.failures = 0;
-    this.options.onIdentity?.({ session: welcome.session, token: this.identity.token ?? null });
+    callBack(this.options.onIdentity, { session: welcome.session, token: this.identity.token ?? null });
     for (const { message } of this.asked.values()) this.session.say(message);
     if (this.onActivity !== null) this.session.say({ type: "watch" });
     if (this.readsHistory) void this.query("history", { limit: 0 }).then(() => this.tell(this.session.refetch()), () => {});
@@ -378,7 +378,7 @@ export class BridgeClient {
 
   private setState(state: State): void {
     this.state = state;
-    this.options.onState?.(state);
+    callBack(this.options.onState, state);
   }
 }
 

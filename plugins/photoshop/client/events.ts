@@ -1,4 +1,4 @@
-/** What a session tells the client whose it is. */
+/** What a session tells the client whose it is, and the client its caller. */
 import type { WireBlob } from "./blobs";
 import type { Whole } from "./codec";
 import type { Problem } from "./errors";
@@ -30,3 +30,12 @@ export type SessionEvent =
   | { kind: "unfetched"; digest: string; problem: Problem }
   | { kind: "arrived"; incoming: Incoming }
   | { kind: "error"; error: Whole<ErrorMessage> };
+
+/** Tell a caller some news. What its callback throws is logged: the caller's mistake must not end the connection. */
+export function callBack<News extends unknown[]>(callback: ((...news: News) => void) | null | undefined, ...news: News): void {
+  try {
+    callback?.(...news);
+  } catch (error) {
+    console.error("Brushwire: a callback failed:", error);
+  }
+}
