@@ -9,6 +9,7 @@ import pytest
 
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, Canvas, part_at
+from bridge_protocol.client_lane import ClientLane
 from bridge_protocol.jobs import Generate
 from tests.server.raw import Raw
 
@@ -136,3 +137,22 @@ def test_where_the_canvas_before_is_gone_meanwhile_the_whole_of_the_new_one_is_a
         assert (need.digest, need.offset, need.parts) == (after.ref.digest, 0, [])
         send_whole(client, after)
         assert client.hear(m.Have).digest == after.ref.digest
+
+
+def test_a_part_cannot_be_answered_with_a_file_in_the_shared_folder(server, canvas):
+    before, after = canvas
+    with Raw(server) as client:
+        lane = ClientLane()
+        client.say(lane.prove(client.welcome))
+        client.hear(m.LaneReady)
+        lane.ready = True
+        offered(client, before)
+        send_whole(client, before)
+        client.hear(m.Have)
+        assert offered(client, after).parts == [3]
+        client.say(m.Mapped(after.ref.digest, lane.put(before)))
+        assert client.hear(m.Error).code == "unexpected_mapped"
+        assert offered(client, after).parts == [3]
+        send_part(client, after, 3)
+        assert client.hear(m.Have).digest == after.ref.digest
+        lane.close()
