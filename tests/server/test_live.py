@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, Canvas, part_at
 from bridge_protocol.client_lane import ClientLane
 from bridge_protocol.jobs import Generate
+from server.journal import Journal
 from tests.server.raw import Raw
 
 SIDE = 1536
@@ -83,6 +85,23 @@ def test_the_painter_is_given_the_canvas_bit_for_bit_after_every_stroke(client):
     for value in range(4):
         painting.stroke(value, at=200 + 40 * value)
         assert painting.comes_back(client)
+
+
+def test_a_live_picture_does_not_wait_until_its_end_is_written_down(client, monkeypatch):
+    let_go, written, own = threading.Event(), threading.Event(), Journal.end
+
+    def end(*arguments):
+        let_go.wait(20)
+        written.set()
+        return own(*arguments)
+
+    monkeypatch.setattr(Journal, "end", end)
+    try:
+        Painting().paint(client)
+        assert not written.is_set()
+    finally:
+        let_go.set()
+    assert written.wait(20)
 
 
 def offered(client, blob):
