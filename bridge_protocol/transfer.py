@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from .blobs import Blob, BlobRef, part_at, part_count
+from .blobs import Blob, BlobRef, Part, part_at, part_count
 from .codec import ProtocolError, encode
 from .messages import Chunk, Need
 
@@ -81,13 +81,17 @@ class Incoming:
             part = part_at(chunk.part, self.ref.shape, self.ref.dtype)
             if len(view) != part.nbytes:
                 raise self._unwanted(f"{len(view)} bytes for part {chunk.part}, which has {part.nbytes}")
-            part.write(self.into, view)
+            self.place(chunk.part, part, view)
             del self._missing[chunk.part]
             return
         if self._missing is not None or chunk.offset != self._offset or self._offset + len(view) > self.ref.nbytes:
             raise self._unwanted(f"{len(view)} bytes at {chunk.offset}")
         self.into[self._offset : self._offset + len(view)] = view
         self._offset += len(view)
+
+    def place(self, index: int, part: Part, view: memoryview) -> None:
+        """Lay one part's bytes, which were asked for and are as many as they should be, where they belong."""
+        part.write(self.into, view)
 
     def _unwanted(self, what: str) -> ProtocolError:
         return ProtocolError(

@@ -76,11 +76,23 @@ def _krita(home: Path, folder: Path | None) -> list[Place]:
         resources = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "krita"
         config = _config(home) / "kritarc"
     if folder is not None:
-        return [Place(folder, plugins_folder(), config)]
+        return [_krita_in(folder, config)]
     native = [Place(resources, plugins_folder(), config)] if resources.is_dir() or shutil.which("krita") else []
     sandbox = home / ".var" / "app" / FLATPAKS["krita"]
     flatpak = Place(sandbox / "data" / "krita", _flatpak_data(sandbox), sandbox / "config" / "kritarc", flatpak=True)
     return native + ([flatpak] if sandbox.is_dir() else [])
+
+
+def _krita_in(folder: Path, config: Path) -> Place:
+    """The Krita whose folder of resources was named; its settings lie where its sort of installation keeps them."""
+    folder = folder.absolute()
+    if folder.parts[-3:] == (FLATPAKS["krita"], "data", "krita"):
+        sandbox = folder.parents[1]
+        return Place(folder, _flatpak_data(sandbox), sandbox / "config" / "kritarc", flatpak=True)
+    if folder.parts[-3:] == (".local", "share", "krita") and folder.parents[2].name.endswith(".home"):
+        own = folder.parents[2]  # the folder beside an AppImage that it takes for its home
+        return Place(folder, own / ".local" / "share" / "brushwire" / "plugins", own / ".config" / "kritarc")
+    return Place(folder, plugins_folder(), config)
 
 
 def _config(home: Path) -> Path:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bridge_protocol import messages as m
-from bridge_protocol.blobs import DIGEST_SIZE, BlobRef, InvalidBlob, part_at, verify
+from bridge_protocol.blobs import DIGEST_SIZE, BlobRef, InvalidBlob, Part, verify
 from bridge_protocol.codec import ProtocolError
-from bridge_protocol.lanes import SharedFolder
+from bridge_protocol.lanes import MIN_BYTES, SharedFolder
 from bridge_protocol.session import Offered, ServerSession
 from bridge_protocol.transfer import Incoming
 from server import machine
@@ -45,14 +45,20 @@ class Party:
 
 
 class Amendment(Incoming):
-    """A blob that is another one but for some parts; only these are expected, and only their bytes are in `into`.
+    """A blob that is another one but for some parts: these alone are expected, and are kept as they come.
 
-    base: the other one, which may be gone when they are here. parts: their indices; part_digests: those of all parts.
+    base: the other one, which may be gone when they are here. parts: their bytes, by their indices, of those that have
+    come. part_digests: those of all parts.
     """
 
-    def __init__(self, ref: BlobRef, into: memoryview, parts: list[int], base: BlobRef, part_digests: bytes) -> None:
-        super().__init__(ref, into, parts)
-        self.parts, self.base, self.part_digests = parts, base, part_digests
+    def __init__(self, ref: BlobRef, missing: list[int], base: BlobRef, part_digests: bytes) -> None:
+        super().__init__(ref, memoryview(b""), missing)
+        self.base, self.part_digests = base, part_digests
+        self.parts: dict[int, bytes] = {}
+
+    def place(self, index: int, part: Part, view: memoryview) -> None:
+        """Keep one part's bytes."""
+        self.parts[index] = bytes(view)
 
 
 class Exchange:
@@ -83,7 +89,9 @@ class Exchange:
         storing = self._storing.get(ref.digest)
         if storing is not None:
             await asyncio.wait([storing])
-        if self._store.has(ref) or await self.in_pool(self._store.find, ref) is not None:
+        if self._store.has(ref) or (
+            self._store.may_have(ref) and await self.in_pool(self._store.find, ref) is not None
+        ):
             self._stop(party, ref.digest)
             session.send(m.Have(ref.digest))
         elif ref.digest in session.incoming:
@@ -108,8 +116,9 @@ class Exchange:
         about = mapped.digest.hex()
         incoming = party.session.stop(mapped.digest)
         lane = party.lane if party.proven else None
-        if incoming is None or lane is None:
-            sentence = "That blob was not asked for, or there is no shared folder."
+        if incoming is None or lane is None or isinstance(incoming, Amendment):
+            party.coming.pop(mapped.digest, None)
+            sentence = "That blob was not asked for whole, or there is no shared folder."
             raise ProtocolError("unexpected_mapped", sentence, "Offer it, and wait for Need.", about=about)
         try:
             await self.in_pool(lane.read_into, mapped.file, incoming.into)
@@ -159,7 +168,7 @@ class Exchange:
             raise ProtocolError("unknown_blob", sentence, remedy, about=need.digest.hex())
         lane = party.lane if party.proven else None
         file = None
-        if lane is not None and need.offset == 0 and not need.parts:
+        if lane is not None and need.offset == 0 and not need.parts and blob.ref.nbytes >= MIN_BYTES:
             with contextlib.suppress(OSError, ValueError):  # the folder is full or gone: the bytes go inline
                 file = await self.in_pool(lane.put, blob.data)
         if file is not None and party.lane is lane:
@@ -200,11 +209,10 @@ class Exchange:
 
         The room is memory that takes no place before it is written to.
         """
-        into = memoryview(mmap.mmap(-1, ref.nbytes))
         base = self._store.base_for(ref, part_digests) if part_digests else None
         if base is None:
-            return Incoming(ref, into)
-        return Amendment(ref, into, base[1], base[0], part_digests)
+            return Incoming(ref, memoryview(mmap.mmap(-1, ref.nbytes)))
+        return Amendment(ref, base[1], base[0], part_digests)
 
     def _verify_and_store(self, incoming: Incoming) -> bool:
         """False where only a part of it came, and the blob is gone that has the others. Raises InvalidBlob."""
@@ -212,13 +220,10 @@ class Exchange:
             self._store.put(verify(incoming.ref, incoming.into))
             return True
         # The offer's digests gave the blob's own, and the other parts were hashed when they came: these are enough.
-        parts = {}
-        for index in incoming.parts:
-            part = part_at(index, incoming.ref.shape, incoming.ref.dtype).read(incoming.into)
+        for index, part in incoming.parts.items():
             if hashlib.sha256(part).digest() != incoming.part_digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]:
                 raise InvalidBlob(f"its part {index} does not have the digest that it was offered with")
-            parts[index] = part
-        return self._store.amend(incoming.base, incoming.ref, incoming.part_digests, parts)
+        return self._store.amend(incoming.base, incoming.ref, incoming.part_digests, incoming.parts)
 
     # -- room
 

@@ -194,8 +194,10 @@ class Ledger:
         await self._write(self._journal.put_back, job.record.id)
 
     async def end(self, job: Job, end: End) -> None:
-        """Write a job's last word down, and say it."""
+        """Write a job's last word down, and say it. A live job's is said first: it need not outlive this process."""
         record, painted = job.record, None
+        if record.priority == "live":
+            self._say(job, end)
         if isinstance(end, m.Result) and record.priority != "live":  # of those there are too many to look at again
             made = [output.blob for output in end.outputs]
             self._store.keep(record.id, [ref.digest for ref in (*made, *job.refs)])
@@ -208,12 +210,16 @@ class Ledger:
         except (OSError, sqlite3.Error):
             # The client may still get what was painted; only a crash before it has would paint it again.
             log.exception("the end of job %s cannot be written down", record.id)
-        job.end = end
-        self._store.release(_inputs(record.id))
-        self._emit(job.record.session, end, b"")
+        if record.priority != "live":
+            self._say(job, end)
         if isinstance(end, m.Result) and painted is not None:
             await self._illustrate(record.id, end)
         self.notice(job.activity())
+
+    def _say(self, job: Job, end: End) -> None:
+        job.end = end
+        self._store.release(_inputs(job.record.id))
+        self._emit(job.record.session, end, b"")
 
     async def deliver(self, job: Job) -> None:
         """Its client holds its end."""

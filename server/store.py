@@ -24,7 +24,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge_protocol.blobs import DIGEST_SIZE, Blob, BlobRef, InvalidBlob, Part, changed_parts, part_at, verify
+from bridge_protocol.blobs import DIGEST_SIZE, Blob, BlobRef, InvalidBlob, changed_parts, part_at, verify
+from server.rows import overwrite
 
 #: What a small file takes on a disk; counting it bounds the number of files too.
 BLOCK = 4096
@@ -94,6 +95,11 @@ class BlobStore:
             if entry is not None and here:
                 entry.spent = False
             return here
+
+    def may_have(self, ref: BlobRef) -> bool:
+        """Whether there is a file of that name, in which `find` may find the blob; does not touch the disk."""
+        with self._lock:
+            return ref.digest in self._entries
 
     def find(self, ref: BlobRef) -> Blob | None:
         """The blob, mapped from its file, if it is here. Touches the disk; may hash the whole file."""
@@ -207,9 +213,8 @@ class BlobStore:
             if old is None:
                 old = entry.blob[1]
                 path.write_bytes(data)
-            for index in changed_parts(old, part_digests):
-                part = part_at(index, ref.shape, ref.dtype)
-                _overwrite(path, part, parts[index] if index in parts else part.read(data))
+            changed = [(index, part_at(index, ref.shape, ref.dtype)) for index in changed_parts(old, part_digests)]
+            overwrite(path, ((part, parts[i] if i in parts else part.read(data)) for i, part in changed))
             self.adopt(path, ref, part_digests)
         finally:
             path.unlink(missing_ok=True)
@@ -380,14 +385,6 @@ class BlobStore:
 
 def _shape_of(ref: BlobRef) -> tuple[object, ...]:
     return (*ref.shape, ref.dtype, ref.color)
-
-
-def _overwrite(path: Path, part: Part, data: bytes) -> None:
-    """Write one part's own bytes where they lie in the whole file; not through a map, since a full disk must raise."""
-    with path.open("r+b", buffering=0) as file:
-        for row in range(part.rows):
-            file.seek(part.offset + row * part.stride)
-            file.write(data[row * part.row_bytes : (row + 1) * part.row_bytes])
 
 
 def _sync(path: Path) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from krita import DockWidget, Krita
 
-from bridge_protocol.records import InvalidValue
 from plugins.common.forms import Form
 from plugins.common.tasks import Task
 
 from . import kept, rasters
 from .canvas import Canvas, CanvasError
-from .form_view import FormView, PromptEdit
+from .form_panel import FormPanel, mode_of
 from .history_view import HistoryView
 from .live import Live
 from .menu import DockerMenu
@@ -25,10 +23,9 @@ from .overlay import Overlay
 from .places import Place
 from .qt import QtCore, QtGui, QtWidgets
 from .shared import shared
-from .steering_view import SteeringView
 from .strokes import Strokes
 from .texts import tr
-from .widgets import Message, ModeButtons, Picture, ProgressLine, Section, StateLine
+from .widgets import Message, ModeButtons, Picture, ProgressLine, StateLine
 
 log = logging.getLogger("brushwire.krita")
 
@@ -45,8 +42,6 @@ class BrushwireDocker(DockWidget):
         self.setWindowTitle("Brushwire")
         self.workspace = shared()
         self.studio = self.workspace.studio
-        self.mode: Mode = BY_KEY[self._setting("mode", "generate")]
-        self.forms: dict[str, Form] = {}
         self.overlay = Overlay()
         self.live = Live(self.workspace, self._live_picture)
         self.strokes = Strokes(self.live.touched)
@@ -54,7 +49,7 @@ class BrushwireDocker(DockWidget):
         self._ended_at = 0.0
         self._build()
         self._listen()
-        self.choose(self.mode.key)
+        self.choose(self.panel.mode.key)
         self._show_state(self.studio.state)
         self._timer = QtCore.QTimer(self)
         self._timer.setInterval(_LOOK)
@@ -68,21 +63,12 @@ class BrushwireDocker(DockWidget):
         self.menu = DockerMenu(self)
         self.message = Message()
         self.buttons = ModeButtons([(mode.key, tr(mode.label), tr(mode.hint)) for mode in MODES])
-        self.hint = QtWidgets.QLabel()
-        self.hint.setWordWrap(True)
-        self.hint.setEnabled(False)
-        self.prompt = PromptEdit(tr("What to paint"), 3)
-        self.negative = PromptEdit(tr("What to keep out"), 1)
-        self.essential_place = QtWidgets.QVBoxLayout()
-        self.advanced_place = QtWidgets.QWidget()
-        QtWidgets.QVBoxLayout(self.advanced_place).setContentsMargins(0, 0, 0, 0)
-        self.steering = SteeringView(self.complain)
+        self.panel = FormPanel(self.studio, self.complain, self._setting("mode", "generate"))
+        self.steering = self.panel.steering
         more = QtWidgets.QMenu(self.steering.more)
         more.addAction(tr("Add a pose"), self.menu.add_pose)
         more.addAction(tr("Open captured maps…"), self.menu.ask_for_maps)
         self.steering.more.setMenu(more)
-        self.steering_section = Section(tr("Control layers and regions"), self.steering)
-        self.advanced_section = Section(tr("More options"), self.advanced_place)
         self.generate = QtWidgets.QPushButton(tr("Paint"))
         self.generate.setToolTip(tr("Ask for it (Ctrl+Return in the text above)"))
         font = self.generate.font()
@@ -91,23 +77,6 @@ class BrushwireDocker(DockWidget):
         self.progress = ProgressLine()
         self.picture = Picture()
         self.history = HistoryView(self.studio)
-
-        inner = QtWidgets.QWidget()
-        column = QtWidgets.QVBoxLayout(inner)
-        column.setContentsMargins(6, 2, 6, 2)
-        column.setSpacing(6)
-        column.addWidget(self.hint)
-        column.addWidget(self.prompt)
-        column.addWidget(self.negative)
-        column.addLayout(self.essential_place)
-        column.addWidget(self.steering_section)
-        column.addWidget(self.advanced_section)
-        column.addStretch(1)
-        scroll = QtWidgets.QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
 
         bottom = QtWidgets.QWidget()
         below = QtWidgets.QVBoxLayout(bottom)
@@ -120,7 +89,7 @@ class BrushwireDocker(DockWidget):
         below.addWidget(self.history, 1)
         splitter = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
-        splitter.addWidget(scroll)
+        splitter.addWidget(self.panel)
         splitter.addWidget(bottom)
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
@@ -140,25 +109,20 @@ class BrushwireDocker(DockWidget):
         layout.addWidget(splitter, 1)
         whole.setMinimumWidth(240)
         self.setWidget(whole)
-        self.essential: FormView | None = None
-        self.advanced: FormView | None = None
 
     def _listen(self) -> None:
         self.buttons.chosen.connect(self.choose)
-        self.prompt.submitted.connect(self.paint)
-        self.negative.submitted.connect(self.paint)
-        self.prompt.textChanged.connect(partial(self._text_changed, "prompt", self.prompt))
-        self.negative.textChanged.connect(partial(self._text_changed, "negative_prompt", self.negative))
+        self.panel.submitted.connect(self.paint)
+        self.panel.changed.connect(self._form_changed)
         self.generate.clicked.connect(lambda _on: self.paint())
         self.progress.cancelled.connect(self.cancel)
         self.history.chosen.connect(self._preview_result)
         self.history.left.connect(self.overlay.clear)
         self.history.applied.connect(self.apply)
         self.history.again.connect(self.use_again)
-        self.steering.changed.connect(self._form_changed)
         self.studio.on_state.append(self._show_state)
         self.studio.on_task.append(self._task_changed)
-        self.studio.on_lists.append(self._lists_changed)
+        self.studio.on_lists.append(self.panel.fill_choices)
         self.workspace.on_problem.append(self.complain)
         self.workspace.on_placed.append(self._placed)
         self.workspace.on_file = self._ask_path
@@ -177,7 +141,7 @@ class BrushwireDocker(DockWidget):
         for listeners, own in (
             (self.studio.on_state, self._show_state),
             (self.studio.on_task, self._task_changed),
-            (self.studio.on_lists, self._lists_changed),
+            (self.studio.on_lists, self.panel.fill_choices),
             (self.workspace.on_problem, self.complain),
             (self.workspace.on_placed, self._placed),
         ):
@@ -190,48 +154,20 @@ class BrushwireDocker(DockWidget):
         """Go over to another way of working; each keeps its own settings, and all share the words."""
         if self.live.on:
             self.toggle_live()
-        self.mode = BY_KEY[key]
         self.studio.settings["mode"] = key
         self.buttons.show_chosen(key)
-        self.hint.setText(tr(self.mode.hint))
-        form = self.form
-        for name, edit in (("prompt", self.prompt), ("negative_prompt", self.negative)):
-            edit.setVisible(name in form)
-            if name in form:
-                form[name] = edit.toPlainText()
-        self._draw_form()
+        self.panel.choose(BY_KEY[key])
         self.generate.setText(self._verb())
 
     @property
-    def form(self) -> Form:
-        """The settings of the present way of working."""
-        key = self.mode.key
-        if key not in self.forms:
-            form = self.studio.form(self.mode.kind)
-            for name, value in self.mode.preset.items():
-                if name in form:
-                    form[name] = value
-            self.forms[key] = form
-        return self.forms[key]
+    def mode(self) -> Mode:
+        """The present way of working."""
+        return self.panel.mode
 
-    def _draw_form(self) -> None:
-        form, hidden = self.form, self.mode.hidden
-        fields = [field for field in form if field.name not in hidden]
-        essential = [field for field in fields if field.essential or field.required]
-        for old in (self.essential, self.advanced):
-            if old is not None:
-                # It stays Qt's: what Python owns alone may be destroyed by whichever thread collects its garbage.
-                old.hide()
-                old.deleteLater()
-        self.essential = FormView(form, essential, self.complain)
-        self.advanced = FormView(form, [field for field in fields if field not in essential], self.complain)
-        self.essential_place.addWidget(self.essential)
-        self.advanced_place.layout().addWidget(self.advanced)
-        self.advanced_section.setVisible(not self.advanced.is_empty)
-        steered = {field.name for field in form.hosted}
-        self.steering_section.setVisible(bool({"controls", "regions"} & steered))
-        for view in (self.essential, self.advanced):
-            view.changed.connect(self._form_changed)
+    @property
+    def form(self) -> Form:
+        """Its settings."""
+        return self.panel.form
 
     def paint(self) -> None:
         """Ask for what the form says."""
@@ -241,7 +177,7 @@ class BrushwireDocker(DockWidget):
             return
         if self.mode.needs_prompt and not str(self.form["prompt"]).strip():
             self.complain(tr("There are no words yet."), tr("Say above what to paint."))
-            self.prompt.setFocus()
+            self.panel.prompt.setFocus()
             return
         if self.mode.key in ("seamless", "material"):
             self._wrap_around()
@@ -277,14 +213,6 @@ class BrushwireDocker(DockWidget):
             return tr("Make")
         return tr("Read") if self.mode.becomes == "control" else tr("Paint")
 
-    def _text_changed(self, name: str, edit: PromptEdit) -> None:
-        if name in self.form:
-            try:
-                self.form[name] = edit.toPlainText()
-            except InvalidValue as error:
-                self.complain(str(error), error.remedy)
-        self._form_changed()
-
     def _form_changed(self) -> None:
         if self.live.on:
             self.live.changed_words()
@@ -301,26 +229,20 @@ class BrushwireDocker(DockWidget):
         if entry is None or place is None:
             return
         form, dropped = self.studio.use_again(entry)
-        self.forms[place.mode] = form
-        self.prompt.setPlainText(str(entry.values.get("prompt", "")))
-        self.negative.setPlainText(str(entry.values.get("negative_prompt", "")))
+        self.panel.keep_form(BY_KEY[place.mode], form, entry.values)
         self.choose(place.mode)
-        if dropped:
-            self.complain(tr("Some of these settings are not known here any more."), " ".join(dropped))
+        self.panel.say_dropped(dropped)
 
     def load_values(self, kind: str, values: dict[str, Any]) -> None:
         """Take a preset's values."""
         if kind != self.mode.kind:
-            self.choose(next(mode.key for mode in MODES if mode.kind == kind))
-        words = {name: self.form[name] for name in ("prompt", "negative_prompt") if name in self.form}
-        dropped = self.form.load(values)
-        for name, edit in (("prompt", self.prompt), ("negative_prompt", self.negative)):
-            if name in self.form:
-                self.form[name] = values.get(name, words[name])
-                edit.setPlainText(self.form[name])
-        self._draw_form()
-        if dropped:
-            self.complain(tr("Some of these settings are not known here any more."), " ".join(dropped))
+            self.choose(mode_of(kind).key)
+        self.panel.load(values)
+
+    def reset(self) -> None:
+        """Forget the settings of the present way of working."""
+        del self.panel.forms[self.mode.key]
+        self.choose(self.mode.key)
 
     # -- what comes back
 
@@ -330,13 +252,6 @@ class BrushwireDocker(DockWidget):
 
     def _show_state(self, state: Any) -> None:
         self.state.show_state(state.phase, state.sentence, state.remedy)
-
-    def _lists_changed(self) -> None:
-        for form in self.forms.values():
-            form.lists = self.studio.lists
-        for view in (self.essential, self.advanced):
-            if view is not None:
-                view.fill_choices()
 
     def _task_changed(self, task: Task) -> None:
         place = Place.from_plain(task.place)

@@ -25,6 +25,8 @@ BUDGET = 0.004
 #: else Python does in Krita, such as the client's thread, would wait for a main thread that never rests.
 PAUSE = 30
 REST = 8
+#: For so many seconds after a picture was asked for only strokes are looked at: it may come any moment, and would wait.
+QUIET = 0.1
 
 
 class Tiled(Blob):
@@ -113,6 +115,7 @@ class Live:
         self._queue: list[int] = []
         self._changed = False
         self._task: Task | None = None
+        self._asked_at = 0.0
         self._making = False
         self._stale = False
         #: Of each picture that was asked for: how many tiles had changed. What the tests and benchmarks read.
@@ -179,9 +182,13 @@ class Live:
         if not canvas.is_open:
             self.stop()
             return
-        end = time.perf_counter() + BUDGET
+        now = time.perf_counter()
+        end, stroke = now + BUDGET, bool(self._near)
+        waited_for = self._task is not None and not self._task.ended
+        if waited_for and not stroke and tiles.whole and now < self._asked_at + QUIET:
+            self._timer.start(PAUSE)
+            return
         try:
-            stroke = bool(self._near)
             while self._near:
                 self._look_at(self._near.pop(0), canvas, tiles)
             while self._queue and not stroke and time.perf_counter() < end:
@@ -191,7 +198,6 @@ class Live:
             self.stop()
             return
         if self._queue and not stroke:
-            waited_for = self._task is not None and not self._task.ended
             self._timer.start(PAUSE if waited_for else REST if tiles.whole else 0)
             return
         if (self._changed or self._stale) and tiles.whole:
@@ -221,7 +227,7 @@ class Live:
         snapshot.load(self._form.values)
         document = self._workspace.documents.id_of(self._canvas.document)
         place = Place(document, "live", bounds.x, bounds.y, bounds.width, bounds.height)
-        self._making = True
+        self._making, self._asked_at = True, time.perf_counter()
         self._task = studio.submit(
             partial(self._make, snapshot, self._tiles),
             snapshot,
@@ -242,7 +248,7 @@ class Live:
     def _heard(self, task: Task) -> None:
         if task.ended:
             self._making = False
-            if task in self._workspace.studio.tasks:
-                self._workspace.studio.dismiss(task)
         if task is self._task or task.stage == "finished":
-            self._on_picture(task)
+            self._on_picture(task)  # first: telling the server that it is here can wait
+        if task.ended and task in self._workspace.studio.tasks:
+            self._workspace.studio.dismiss(task)

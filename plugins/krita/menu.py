@@ -24,10 +24,9 @@ class Docker(Protocol):
     workspace: Any
     steering: Any
     mode: Any
-    forms: dict[str, Any]
     form: Any
 
-    def choose(self, key: str) -> None: ...
+    def reset(self) -> None: ...
 
     def load_values(self, kind: str, values: dict[str, Any]) -> None: ...
 
@@ -62,7 +61,7 @@ class DockerMenu(QtWidgets.QToolButton):
         remove.setEnabled(bool(studio.presets.all(kind)))
         for preset in studio.presets.all(kind):
             remove.addAction(preset.name, lambda preset=preset: studio.presets.remove(preset))
-        menu.addAction(tr("Reset these settings"), self._reset)
+        menu.addAction(tr("Reset these settings"), self._docker.reset)
         menu.addSeparator()
         menu.addAction(tr("Add a pose"), self.add_pose)
         menu.addAction(tr("Open captured maps…"), self.ask_for_maps)
@@ -125,7 +124,3 @@ class DockerMenu(QtWidgets.QToolButton):
         except CanvasError as error:
             self._docker.workspace.failed(error)
         self._docker.steering.refresh()
-
-    def _reset(self) -> None:
-        self._docker.forms.pop(self._docker.mode.key, None)
-        self._docker.choose(self._docker.mode.key)

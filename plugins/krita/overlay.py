@@ -34,7 +34,6 @@ class Overlay(QtWidgets.QWidget):
         """Show a picture over a rectangle of the document, where the mask is (one byte a pixel of the rectangle)."""
         self._document, self._bounds = document, bounds
         self._image = image if mask is None else _masked(image, mask, bounds)
-        self._attach()
         self._shown_at = None
         self._look()
         self._follow.start()

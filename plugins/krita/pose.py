@@ -1,12 +1,13 @@
 """A pose as shapes of a vector layer: each joint a circle that Krita's tools move, and back to keypoints.
 
 COCO-18, as OpenPose draws it. Joints keep their number in their shape's name; the limbs between them are shapes too,
-and are drawn anew where joints were moved.
+and follow where joints were moved.
 """
 
 from __future__ import annotations
 
 import colorsys
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ STANDING = (
 
 _JOINT = re.compile(r"brushwire-joint-(\d+)-(\d+)")
 LIMB = "brushwire-limb"
+
+#: Where a limb begins and ends, in the document's pixels.
+Limb = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -60,27 +64,54 @@ def joint_of(name: str, x: float, y: float) -> Joint | None:
     return Joint(int(found[1]), int(found[2]), x, y) if found and int(found[2]) < len(NAMES) else None
 
 
-def svg(joints: list[Joint], *, with_joints: bool = True) -> str:
-    """Joints and limbs as SVG, the limbs below; Krita takes a length without a unit as pixels of the document."""
+def limbs(joints: list[Joint]) -> dict[str, Limb]:
+    """The limbs between joints that are there, by the names of their shapes, in the order in which they are drawn."""
     places = {(joint.person, joint.index): (joint.x, joint.y) for joint in joints}
-    span = max((y for _, y in places.values()), default=1.0) - min((y for _, y in places.values()), default=0.0)
+    people = sorted({joint.person for joint in joints})
+    return {
+        f"{LIMB}-{person}-{number}": (places[person, a], places[person, b])
+        for number, (a, b) in enumerate(LIMBS)
+        for person in people
+        if (person, a) in places and (person, b) in places
+    }
+
+
+def moved(old: Limb, new: Limb) -> tuple[float, float, float, float, float, float] | None:
+    """The affine map (a, b, c, d, e, f) that brings one limb onto another: (x, y) to (ax + cy + e, bx + dy + f).
+
+    It stretches along the limb alone, which stays as thick as it was. None where one of them is shorter than a pixel,
+    and so has no direction.
+    """
+    (x1, y1), (x2, y2) = old
+    (u1, v1), (u2, v2) = new
+    length, wanted = math.hypot(x2 - x1, y2 - y1), math.hypot(u2 - u1, v2 - v1)
+    if min(length, wanted) < 1:
+        return None
+    along, towards = ((x2 - x1) / length, (y2 - y1) / length), ((u2 - u1) / wanted, (v2 - v1) / wanted)
+    stretch = wanted / length
+    a = stretch * towards[0] * along[0] + towards[1] * along[1]
+    c = stretch * towards[0] * along[1] - towards[1] * along[0]
+    b = stretch * towards[1] * along[0] - towards[0] * along[1]
+    d = stretch * towards[1] * along[1] + towards[0] * along[0]
+    return a, b, c, d, u1 - a * x1 - c * y1, v1 - b * x1 - d * y1
+
+
+def svg(joints: list[Joint]) -> str:
+    """Joints and limbs as SVG, the limbs below; Krita takes a length without a unit as pixels of the document."""
+    span = max((joint.y for joint in joints), default=1.0) - min((joint.y for joint in joints), default=0.0)
     radius = max(span / 80, 1.5)
     parts = []
-    for number, (a, b) in enumerate(LIMBS):
-        for person in sorted({joint.person for joint in joints}):
-            if (person, a) in places and (person, b) in places:
-                (x1, y1), (x2, y2) = places[person, a], places[person, b]
-                parts.append(
-                    f'<path id="{LIMB}-{person}-{number}" d="M {x1:.3f} {y1:.3f} L {x2:.3f} {y2:.3f}" fill="none" '
-                    f'stroke="{_colour(number, 0.6)}" stroke-width="{radius:.3f}" stroke-linecap="round"/>'
-                )
-    if with_joints:
-        for joint in joints:
-            x, y = places[joint.person, joint.index]
-            parts.append(
-                f'<circle id="{joint.name}" cx="{x:.3f}" cy="{y:.3f}" r="{radius:.3f}" '
-                f'fill="{_colour(joint.index, 1.0)}" stroke="none"/>'
-            )
+    for name, ((x1, y1), (x2, y2)) in limbs(joints).items():
+        colour = _colour(int(name.rpartition("-")[2]), 0.6)
+        parts.append(
+            f'<path id="{name}" d="M {x1:.3f} {y1:.3f} L {x2:.3f} {y2:.3f}" fill="none" '
+            f'stroke="{colour}" stroke-width="{radius:.3f}" stroke-linecap="round"/>'
+        )
+    for joint in joints:
+        parts.append(
+            f'<circle id="{joint.name}" cx="{joint.x:.3f}" cy="{joint.y:.3f}" r="{radius:.3f}" '
+            f'fill="{_colour(joint.index, 1.0)}" stroke="none"/>'
+        )
     return f'<svg xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
 
 

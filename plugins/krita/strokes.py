@@ -12,9 +12,9 @@ from .canvas import Canvas
 from .overlay import canvas_widget, document_to_widget
 from .qt import QtCore
 
-_BEGIN = (QtCore.QEvent.Type.MouseButtonPress, QtCore.QEvent.Type.TabletPress)
-_END = (QtCore.QEvent.Type.MouseButtonRelease, QtCore.QEvent.Type.TabletRelease)
-_MOVE = (QtCore.QEvent.Type.MouseMove, QtCore.QEvent.Type.TabletMove)
+_BEGIN = frozenset({QtCore.QEvent.Type.MouseButtonPress, QtCore.QEvent.Type.TabletPress})
+_END = frozenset({QtCore.QEvent.Type.MouseButtonRelease, QtCore.QEvent.Type.TabletRelease})
+_MOVE = frozenset({QtCore.QEvent.Type.MouseMove, QtCore.QEvent.Type.TabletMove})
 #: Krita paints a stroke's last dabs after the event, in threads of its own.
 _AFTER = (15, 60)
 
@@ -29,7 +29,9 @@ class Strokes(QtCore.QObject):
         super().__init__()
         self._on_stroke = on_stroke
         self._canvas: Canvas | None = None
+        #: Where the present stroke went, and the widget that it is painted on.
         self._path: Bounds | None = None
+        self._widget: QtCore.QObject | None = None
 
     def start(self, canvas: Canvas) -> None:
         """Watch the canvas of the active view."""
@@ -40,20 +42,21 @@ class Strokes(QtCore.QObject):
         """Watch no more."""
         if self._canvas is not None:
             QtCore.QCoreApplication.instance().removeEventFilter(self)
-        self._canvas = self._path = None
+        self._canvas = self._path = self._widget = None
 
     def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:  # noqa: N802 - Qt's name
         """See the events of the canvas pass; none is kept."""
+        # Every event of Krita's comes by here, those of a brush that hovers by the hundred: most must end at once.
         kind = event.type()
-        if self._canvas is not None and kind in _BEGIN + _MOVE + _END and watched is canvas_widget():
-            if kind in _BEGIN:
-                self._path = Bounds(0, 0, 0, 0)
-            if self._path is not None:
-                self._path = self._path.unite(self._at(event))
-                if kind in _END:
-                    path, self._path = self._path, None
-                    for delay in _AFTER:
-                        QtCore.QTimer.singleShot(delay, lambda: self._on_stroke(path))
+        if kind in _BEGIN:
+            if self._canvas is not None and watched is canvas_widget():
+                self._widget, self._path = watched, self._at(event)
+        elif self._path is not None and watched is self._widget and (kind in _MOVE or kind in _END):
+            self._path = self._path.unite(self._at(event))
+            if kind in _END:
+                path, self._path, self._widget = self._path, None, None
+                for delay in _AFTER:
+                    QtCore.QTimer.singleShot(delay, lambda: self._on_stroke(path))
         return False
 
     def _at(self, event: Any) -> Bounds:

@@ -29,8 +29,8 @@ from .layers import ControlLayer, Exact, SteeringLayers
 from .modes import BY_KEY, Mode
 from .pixels import Picture
 from .places import Place, packed
-from .pose import Joint
-from .pose_layer import add_people, add_pose, joints_in, redraw_limbs
+from .pose import Limb
+from .pose_layer import add_people, add_pose, joints_in, move_limbs
 from .results import cropped, layer_name, pictures_of
 from .slices import Slices, Work
 from .texts import tr
@@ -56,8 +56,8 @@ class Workspace:
         self.on_placed: list[Callable[[str], object]] = []
         self.on_file: Callable[[str], Path | None] = lambda _name: None
         self._applying: set[str] = set()
-        #: Where the joints of poses were when they were looked at last, by their layers.
-        self._poses: dict[str, list[Joint]] = {}
+        #: Where the limbs of poses are drawn, by their layers and their names.
+        self._limbs: dict[str, dict[str, Limb]] = {}
         studio.on_task.append(self._changed)
 
     # -- what is asked
@@ -325,7 +325,7 @@ class Workspace:
         SteeringLayers(canvas.document).set_control(ControlLayer(layer, "pose"))
 
     def follow_poses(self) -> None:
-        """Draw the limbs of poses anew where joints were moved."""
+        """Let the limbs of poses follow where joints were moved."""
         document = self.document
         if document is None:
             return
@@ -333,10 +333,8 @@ class Workspace:
         for control in SteeringLayers(document).controls:
             layer = canvases.node_by_id(document, control.layer) if control.kind == "pose" else None
             joints = joints_in(canvas, layer) if layer is not None else []
-            if joints and self._poses.get(control.layer) != joints:
-                if control.layer in self._poses:
-                    redraw_limbs(canvas, layer, joints)
-                self._poses[control.layer] = joints
+            if joints:
+                move_limbs(canvas, layer, joints, self._limbs.setdefault(control.layer, pose.limbs(joints)))
 
     def _open(self, canvas: Canvas, picture: Picture, name: str) -> None:
         own, document = canvas.format, canvas.document

@@ -149,7 +149,7 @@ def _live(krita) -> Iterator[Row]:
 def _live_on(krita, side: int) -> Iterator[Row]:
     krita.run(f"canvas_of({side})")
     krita.run("""
-        d.choose("live"); d.prompt.setPlainText("echo small"); d.paint()
+        d.choose("live"); d.panel.prompt.setPlainText("echo small"); d.paint()
         lifted, looked, shown_at = 0.0, 0.0, []
         d.live.sent.clear()
         def on_picture(task):

@@ -5,13 +5,17 @@ Hosts live as long as the module that tests them; where they are not installed, 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from server.settings import Settings
+from tests.hosts.krita.docker import PREPARE, install
 from tests.hosts.krita_host import ROOT, Display
 from tests.server.process import ServerProcess
 from tests.shipped import WEIGHTS
@@ -60,3 +64,39 @@ def krita_display(tmp_path_factory):
     display = Display(tmp_path_factory.mktemp("display") / "x.log")
     yield display
     display.close()
+
+
+@pytest.fixture(scope="module")
+def echo_server(shared_folder):
+    """A server with the real engine and words that give back what was sent; see krita/echo_painter.py."""
+    process = _server(shared_folder / "echo", "tests.hosts.krita.echo_painter:make")
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def krita(krita_display, shared_folder, echo_server):
+    """A Krita with the packed plugin, connected, and the words of `PREPARE`."""
+    host = install(shared_folder / "krita", shared_folder / "echo")
+    host.start()
+    host.run(PREPARE)
+    host.until("d.studio.state.connected")
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def picture(krita, tmp_path):
+    """Saves a screenshot under a name, for the docs where that is asked for, else with the test's own files."""
+    wanted = os.environ.get("BRUSHWIRE_PICTURES")
+
+    def save(name: str) -> Path:
+        folder = Path(wanted) if wanted else tmp_path
+        krita.run("arrange()")
+        time.sleep(0.3)  # for Krita's canvas to be drawn; nobody tells when it is
+        path = krita.screenshot(folder / f"krita-{name}.png")
+        if wanted:  # a page's pictures need no more colours than these, and a repository no larger files
+            Image.open(path).convert("RGB").quantize(192, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+        return path
+
+    return save

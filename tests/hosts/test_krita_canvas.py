@@ -52,10 +52,9 @@ def fill(seed=1):
     "Opaque noise in the background layer."
     form = C.format_of(doc)
     count = form.pixel // C._SIZES[form.depth]
-    data = bytearray(noise(doc.width() * doc.height() * count, form.depth, seed))
-    items = P._items(data, P.DTYPES[form.depth])
-    items[count - 1 :: count] = P._plane(doc.width() * doc.height(), P.DTYPES[form.depth], 255)
-    C._write(doc.rootNode().childNodes()[0], items.tobytes(), Bounds(0, 0, doc.width(), doc.height()))
+    size = doc.width() * doc.height()
+    data = P.with_alpha(noise(size * count, form.depth, seed), P.DTYPES[form.depth], count, bytes([255]) * size)
+    C._write(doc.rootNode().childNodes()[0], data, Bounds(0, 0, doc.width(), doc.height()))
     doc.refreshProjection(); doc.waitForDone()
 
 def shown():

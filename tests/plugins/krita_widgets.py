@@ -1,20 +1,24 @@
 """The docker's widgets without Krita, with whichever Qt this Python has: run by test_krita_widgets.py.
 
 Draws the form of every kind of job from the schema, the lists, the history; says which Qt it was, and saves a picture.
+Every name of Qt's that the plugin writes, in files that need Krita too, must be there in this Qt.
 """
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from bridge_protocol import jobs
 from plugins.common.forms import Form
 from plugins.common.history import Entry, History
-from plugins.krita import qt, texts
+from plugins.krita import qt, rasters, texts
 from plugins.krita.form_view import FormView
 from plugins.krita.history_view import HistoryView
 from plugins.krita.modes import MODES
+from plugins.krita.pixels import Picture
 from plugins.krita.qt import QtWidgets
 from plugins.krita.widgets import Message, ModeButtons, ProgressLine, Section, StateLine
 
@@ -26,8 +30,32 @@ class Studio:
         self.history = History(folder)
 
 
+def qt_names(source: str) -> Iterator[str]:
+    """The names that a module takes out of Qt's modules: ``QtCore.Qt.AlignmentFlag.AlignLeft``."""
+    for node in ast.walk(ast.parse(source)):
+        parts = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if parts and isinstance(node, ast.Name) and node.id in ("QtCore", "QtGui", "QtWidgets"):
+            yield ".".join([node.id, *reversed(parts)])
+
+
+def is_there(name: str) -> bool:
+    """Whether this Qt has it."""
+    found: object = qt
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is not None
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
+    sources = sorted(Path(qt.__file__).parent.glob("*.py"))
+    names = {name for path in sources for name in qt_names(path.read_text("utf-8"))}
+    assert len(names) > 100, "the plugin's use of Qt was not found"
+    absent = sorted(name for name in names if not is_there(name))
+    assert not absent, f"Qt {qt.QT} lacks {absent}"
     application = QtWidgets.QApplication(["widgets", "-platform", "offscreen"])
     complaints: list[str] = []
     schema = jobs.schema()
@@ -46,6 +74,10 @@ def main() -> None:
     view._edits["seed"].text.setText("9007199254740991")
     view._edits["seamless"].setCurrentIndex(3)
     assert (form["steps"], form["seed"], form["seamless"]) == (33, 2**53 - 1, "both")
+
+    lines = bytes([0, 0, 0, 255]) * 15 + bytes([255, 255, 255, 255]) * 210  # 15 pixels: rows that Qt pads
+    control = rasters.control_picture(Picture(lines, 15, 15, 4, "uint8"), "scribble")
+    assert bytes(control.data) == b"\xff" * 45 + bytes(630)
 
     studio = Studio(folder / "history")
     studio.history.add(Entry("a", "Generate", "a wall", outputs=[{"name": "image", "shape": [8, 8, 3], "dtype": "uint8",

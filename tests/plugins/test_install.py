@@ -91,6 +91,77 @@ def test_krita_is_told_to_load_the_plugin_and_keeps_what_else_was_set(before, af
     assert enabled_in(after) == after
 
 
+_RC = "[theme]\nTheme=Krita dark\n\n[python]\nenable_other=true\n"
+
+
+def _is_whole(pykrita):
+    """The folder with its package, and beside it what tells Krita of it."""
+    desktop = (pykrita / "brushwire.desktop").read_text()
+    assert "X-KDE-Library=brushwire\n" in desktop
+    assert (pykrita / "brushwire/krita/docker.py").is_file()
+    assert (pykrita / "brushwire/common/studio.py").is_file()
+    return True
+
+
+@posix
+def test_the_docker_is_put_into_a_native_krita_or_an_appimage_which_use_the_same_folders(home):
+    (home / ".local/share/krita").mkdir(parents=True)  # an AppImage has no command, only what its first run has left
+    (home / ".config").mkdir()
+    (home / ".config/kritarc").write_text(_RC)
+    [made] = install("krita", places("krita", home=home), "/opt/bin/brushwire")
+    assert made.where == str(home / ".local/share/krita/pykrita/brushwire")
+    assert _is_whole(home / ".local/share/krita/pykrita")
+    assert (home / ".config/kritarc").read_text() == _RC.replace("[python]\n", "[python]\nenable_brushwire=true\n")
+    assert json.loads((home / "plugins/krita/settings.json").read_text()) == {"server_command": "/opt/bin/brushwire"}
+
+
+@posix
+def test_an_appimages_own_home_is_named_by_its_folder_and_its_own_settings_enable_the_docker(home):
+    own = home / "Apps/krita-5.2.9-x86_64.appimage.home"
+    (own / ".local/share/krita").mkdir(parents=True)
+    [made] = install("krita", places("krita", own / ".local/share/krita", home), "/opt/bin/brushwire")
+    assert made.where == str(own / ".local/share/krita/pykrita/brushwire")
+    assert _is_whole(own / ".local/share/krita/pykrita")
+    assert (own / ".config/kritarc").read_text() == "[python]\nenable_brushwire=true\n"
+    settings = own / ".local/share/brushwire/plugins/krita/settings.json"
+    assert json.loads(settings.read_text()) == {"server_command": "/opt/bin/brushwire"}
+    assert not (home / ".config/kritarc").exists()
+
+
+@posix
+@pytest.mark.parametrize("named", [False, True])
+def test_the_docker_is_put_into_kritas_flatpak_which_reaches_the_server_from_its_sandbox(home, named):
+    sandbox = home / ".var/app/org.kde.krita"
+    (sandbox / "config").mkdir(parents=True)
+    (sandbox / "data/krita").mkdir(parents=True)
+    (sandbox / "config/kritarc").write_text(_RC)
+    log = home / "asked"
+    (home / "bin").mkdir()
+    (home / "bin/flatpak").write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    (home / "bin/flatpak").chmod(0o755)
+    [made] = install("krita", places("krita", sandbox / "data/krita" if named else None, home), "/opt/bin/brushwire")
+    assert made.where == str(sandbox / "data/krita/pykrita/brushwire")
+    assert _is_whole(sandbox / "data/krita/pykrita")
+    assert "enable_brushwire=true" in (sandbox / "config/kritarc").read_text()
+    settings = sandbox / "data/brushwire/plugins/krita/settings.json"
+    assert json.loads(settings.read_text()) == {"start_server": False}
+    assert log.read_text().split() == [
+        "override", "--user", "--filesystem=xdg-run/brushwire", "--share=network", "--device=shm", "org.kde.krita",
+    ]  # fmt: skip
+    assert not (home / ".config/kritarc").exists()
+
+
+@posix
+def test_a_krita_of_each_sort_is_found_beside_the_other(home):
+    (home / ".local/share/krita").mkdir(parents=True)
+    (home / ".var/app/org.kde.krita").mkdir(parents=True)
+    found = places("krita", home=home)
+    assert [str(place.folder.relative_to(home)) for place in found] == [
+        ".local/share/krita", ".var/app/org.kde.krita/data/krita",
+    ]  # fmt: skip
+    assert [place.flatpak for place in found] == [False, True]
+
+
 @posix
 def test_the_command_line_installs_into_a_named_folder(home):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

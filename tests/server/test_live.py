@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 import numpy as np
 import pytest
 
 from bridge_protocol import messages as m
 from bridge_protocol.blobs import Blob, Canvas, part_at
+from bridge_protocol.client_lane import ClientLane
 from bridge_protocol.jobs import Generate
+from server.journal import Journal
 from tests.server.raw import Raw
 
 SIDE = 1536
@@ -84,6 +87,23 @@ def test_the_painter_is_given_the_canvas_bit_for_bit_after_every_stroke(client):
         assert painting.comes_back(client)
 
 
+def test_a_live_picture_does_not_wait_until_its_end_is_written_down(client, monkeypatch):
+    let_go, written, own = threading.Event(), threading.Event(), Journal.end
+
+    def end(*arguments):
+        let_go.wait(20)
+        written.set()
+        return own(*arguments)
+
+    monkeypatch.setattr(Journal, "end", end)
+    try:
+        Painting().paint(client)
+        assert not written.is_set()
+    finally:
+        let_go.set()
+    assert written.wait(20)
+
+
 def offered(client, blob):
     client.say(m.Offer(blob.ref), blob.part_digests)
     return client.hear(m.Need, m.Have)
@@ -136,3 +156,22 @@ def test_where_the_canvas_before_is_gone_meanwhile_the_whole_of_the_new_one_is_a
         assert (need.digest, need.offset, need.parts) == (after.ref.digest, 0, [])
         send_whole(client, after)
         assert client.hear(m.Have).digest == after.ref.digest
+
+
+def test_a_part_cannot_be_answered_with_a_file_in_the_shared_folder(server, canvas):
+    before, after = canvas
+    with Raw(server) as client:
+        lane = ClientLane()
+        client.say(lane.prove(client.welcome))
+        client.hear(m.LaneReady)
+        lane.ready = True
+        offered(client, before)
+        send_whole(client, before)
+        client.hear(m.Have)
+        assert offered(client, after).parts == [3]
+        client.say(m.Mapped(after.ref.digest, lane.put(before)))
+        assert client.hear(m.Error).code == "unexpected_mapped"
+        assert offered(client, after).parts == [3]
+        send_part(client, after, 3)
+        assert client.hear(m.Have).digest == after.ref.digest
+        lane.close()

@@ -275,11 +275,11 @@ def test_a_disk_that_fails_in_the_middle_of_a_stroke_leaves_no_wrong_blob(tmp_pa
     store.put(first)
     spend(store, first)
 
-    def fails(path, part, data):
+    def fails(path, parts):
         assert path.name.startswith("partial"), "a file is written to only while it has no blob's name"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("server.store._overwrite", fails)
+    monkeypatch.setattr("server.store.overwrite", fails)
     with pytest.raises(OSError, match="No space"):
         amend(store, first, second)
     assert store.find(first.ref) is None

@@ -73,7 +73,7 @@ def ask(mode, prompt="", **values):
     d.message.hide()
     d.choose(mode)
     d.form.load({**{k: v for k, v in d.mode.preset.items() if k in d.form}, "steps": 4} if "steps" in d.form else {})
-    d.prompt.setPlainText(prompt)
+    d.panel.prompt.setPlainText(prompt)
     for name, value in values.items():
         d.form[name] = value
     first = len(d.studio.tasks)
@@ -105,3 +105,18 @@ def install(folder: Path, server_folder: Path, language: str = "") -> KritaHost:
     (folder / "plugins/krita").mkdir(parents=True, exist_ok=True)
     (folder / "plugins/krita/settings.json").write_text(json.dumps({"start_server": False}))
     return host
+
+
+def ask(krita: KritaHost, mode: str, prompt: str = "", timeout: float = 120, **values: object) -> None:
+    """Ask for something and wait for its end; it must end well."""
+    arguments = "".join(f", {name}={value!r}" for name, value in values.items())
+    krita.run(f"ask({mode!r}, {prompt!r}{arguments})")
+    krita.until("ended()", timeout)
+    assert krita.run("said()") == ""
+    assert krita.run("[t.stage for t in mine()]") == ["finished"]
+
+
+def mean(krita: KritaHost, x: int = 0, y: int = 0, width: int = 256, height: int = 256) -> list[float]:
+    """The mean red, green and blue of a part of the document."""
+    data = bytes(krita.run(f"list(bytes(doc.pixelData({x}, {y}, {width}, {height})))"))
+    return [sum(data[channel::4]) / (width * height) for channel in (2, 1, 0)]
