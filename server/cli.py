@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from bridge_protocol import machine as bridge_machine
 from bridge_protocol.client import BridgeClient, BridgeError, JobResult
@@ -120,7 +120,7 @@ def models(models: Models = None) -> None:
     from server.engine.catalog import Catalog
 
     catalog = Catalog(list(_models(models)))
-    table = Table("id", "name", "kind", "family", "size", "native")
+    table = Table(_whole("id"), "name", "kind", "family", "size", "native")
     for model in catalog.models():
         kind = f"{model.kind} ({', '.join(model.controls())})" if model.controls() else model.kind
         native = f"{model.native_size}²" if model.native_size else ""
@@ -148,7 +148,7 @@ def jobs(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     with BridgeClient("brushwire jobs", start_server=True) as client:
-        table = Table("id", "kind", "state", "phase", "prompt")
+        table = Table(_whole("id"), "kind", "state", "phase", "prompt")
         for job in client.query("jobs"):
             table.add_row(job["id"], job["kind"], job["state"], job["phase"], escape(job["prompt"]))
         out.print(table)
@@ -269,6 +269,11 @@ def _exit(sentence: str, remedy: str, code: int) -> None:
     if remedy:
         err.print(escape(remedy), highlight=False)
     raise SystemExit(code)
+
+
+def _whole(header: str) -> Column:
+    """A column that no narrow terminal shortens, since other commands ask for what stands there."""
+    return Column(header, no_wrap=True)
 
 
 if __name__ == "__main__":

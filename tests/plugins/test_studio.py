@@ -67,6 +67,17 @@ def test_a_wrong_token_is_told_with_its_remedy(server, tmp_path):
     host.studio.close()
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://127.0.0.1:99999"])
+def test_a_mistyped_address_is_told_with_its_remedy(tmp_path, url):
+    (tmp_path / "plugins" / "tests").mkdir(parents=True)
+    (tmp_path / "plugins" / "tests" / "settings.json").write_text(f'{{"url": "{url}", "token": "{"0" * 64}"}}')
+    host = Host(tmp_path / "plugins", None)
+    host.pump_until(lambda: host.studio.state.phase == "lost")
+    assert url in host.studio.state.sentence
+    assert "ws://" in host.studio.state.remedy
+    host.studio.close()
+
+
 def test_closing_does_not_wait_for_a_server_that_accepts_and_says_nothing(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}"

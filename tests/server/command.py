@@ -1,4 +1,4 @@
-"""The command line, as a terminal in some folder runs it."""
+"""The command line, as a terminal of 80 columns in some folder runs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def brushwire(folder: Path, runtime: Path, *arguments: object, code: int = 0) ->
     done = subprocess.run(
         [sys.executable, "-m", "server.cli", *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "BRUSHWIRE_RUNTIME": str(runtime), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BRUSHWIRE_RUNTIME": str(runtime), "COLUMNS": "80"},
         capture_output=True,
         text=True,
         timeout=240,

@@ -16,6 +16,7 @@ from PIL import Image
 from bridge_protocol import jobs
 from bridge_protocol.records import InvalidValue
 from server import cli, options, pictures
+from server.engine.catalog import Catalog
 from server.settings import Settings
 from tests.server import command
 from tests.server.process import ServerProcess
@@ -87,6 +88,11 @@ def test_a_detached_job_is_listed_and_fetched_once(brushwire, tmp_path):
     assert (tmp_path / path).exists()
     assert job_id not in brushwire("jobs").stdout
     assert "no job" in brushwire("jobs", "fetch", job_id, code=1).stderr
+
+
+def test_the_models_ids_are_whole_in_a_narrow_terminal(brushwire, tmp_path):
+    said = brushwire("models", "--models", tmp_path).stdout
+    assert [model.id for model in Catalog([tmp_path]).models() if model.id not in said] == []
 
 
 def test_a_failed_job_exits_with_1_and_its_remedy(brushwire):

@@ -5,7 +5,7 @@
  * shared folder, which a page cannot read.
  */
 import { Pages } from "./answers";
-import { nbytesOf, type BlobRef, type WireBlob } from "./blobs";
+import type { BlobRef, WireBlob } from "./blobs";
 import { hex } from "./bytes";
 import { decode, encode, type Received, type Whole } from "./codec";
 import { ProtocolError, type Problem } from "./errors";
@@ -21,7 +21,7 @@ import {
   type SubmitMessage,
   type WelcomeMessage,
 } from "./protocol";
-import { Incoming, Outgoing, SendQueue } from "./transfer";
+import { Arrivals, NoMemory, Outgoing, SendQueue } from "./transfer";
 
 /** How many ended jobs are remembered, so that an end that is told twice is heard once. */
 const MAX_ENDED = 10_000;
@@ -61,9 +61,7 @@ export class ClientSession {
   private readonly fetchedBlobs = new Map<string, WireBlob>();
   private readonly singles = new Map<string, BlobRef>();
   private readonly broken = new Map<string, number>();
-  private readonly incoming = new Map<string, Incoming>();
-  /** The blobs that were asked for through the present socket. */
-  private readonly asked = new Set<string>();
+  private readonly arrivals = new Arrivals((need) => this.say(need));
   /** Jobs that have ended, and whether their caller has acknowledged the end. */
   private readonly ended = new Map<string, boolean>();
   /** Blobs that this run of the server has had, the oldest first. */
@@ -124,7 +122,7 @@ export class ClientSession {
   connected(): SendQueue {
     this.queue = new SendQueue();
     this.ready = false;
-    this.asked.clear();
+    this.arrivals.reconnected();
     this.pages.clear();
     const { client, token, invitation } = this.identity;
     this.queue.say(encode({ type: "hello", versions: [VERSION], client, token, session: this.id, invitation }));
@@ -168,8 +166,10 @@ export class ClientSession {
         return this.pages.take(message.id, message.more, payload);
       case "pong":
         return [{ kind: "pong", id: message.id }];
-      case "chunk":
-        return this.onChunk(message, payload);
+      case "chunk": {
+        const incoming = this.arrivals.take(message, payload);
+        return incoming === null ? [] : [{ kind: "arrived", incoming }];
+      }
       case "error":
         return this.onError(message);
       case "lane_ready":
@@ -212,7 +212,7 @@ export class ClientSession {
     if (welcome.epoch !== this.epoch) this.known.clear();
     if (!welcome.resumed) {
       // Such a server has never heard of our jobs, nor of what they made: they are all said again.
-      for (const gone of [this.results, this.fetchedBlobs, this.broken, this.incoming]) gone.clear();
+      for (const gone of [this.results, this.fetchedBlobs, this.broken, this.arrivals]) gone.clear();
     }
     this.id = welcome.session;
     this.epoch = welcome.epoch;
@@ -223,7 +223,7 @@ export class ClientSession {
       if (job.cancel) this.say({ type: "cancel", id });
       else if (!this.results.has(id) && (job.state !== "accepted" || !welcome.resumed)) this.offer(job);
     }
-    for (const incoming of this.incoming.values()) this.begin(incoming);
+    this.arrivals.resume();
     return [{ kind: "connected", welcome }];
   }
 
@@ -283,16 +283,6 @@ export class ClientSession {
     return this.finishIfWhole(result);
   }
 
-  private onChunk(chunk: Extract<Received, { type: "chunk" }>, payload: Uint8Array): SessionEvent[] {
-    const digest = hex(chunk.digest);
-    const incoming = this.incoming.get(digest);
-    if (incoming === undefined) throw new ProtocolError("unexpected_chunk", "A chunk was not asked for.", digest);
-    incoming.write(chunk, payload);
-    if (!incoming.complete) return [];
-    this.stop(digest);
-    return [{ kind: "arrived", incoming }];
-  }
-
   private onError(error: Whole<ErrorMessage>): SessionEvent[] {
     const job = this.pending.get(error.about);
     if (error.code === "unknown_job" && (job !== undefined ? job.cancel : this.ended.has(error.about))) {
@@ -310,8 +300,8 @@ export class ClientSession {
       }
       return [this.refuse(error.about, error)];
     }
-    if (this.incoming.has(error.about)) {
-      this.stop(error.about);
+    if (this.arrivals.has(error.about)) {
+      this.arrivals.stop(error.about);
       return this.lose(error.about, error);
     }
     const offering = [...this.pending].filter(([, one]) => one.state === "offering" && one.blobs.has(error.about));
@@ -351,30 +341,13 @@ export class ClientSession {
   private ask(ref: BlobRef): SessionEvent[] {
     const digest = hex(ref.digest);
     if (this.fetchedBlobs.has(digest)) return [];
-    let incoming: Incoming;
     try {
-      incoming = this.incoming.get(digest) ?? new Incoming(ref);
-    } catch {
-      const sentence = `There is no memory for a result of ${nbytesOf(ref) >> 20} MiB.`;
-      return this.lose(digest, { code: "no_memory", sentence, remedy: "Close what you do not need, and take it out of the history." });
+      this.arrivals.expect(ref);
+    } catch (error) {
+      if (!(error instanceof NoMemory)) throw error;
+      return this.lose(digest, error.problem);
     }
-    this.begin(incoming);
     return [];
-  }
-
-  /** Through one socket a blob is asked for once: a second need would cross the first one's chunks. */
-  private begin(incoming: Incoming): void {
-    const digest = hex(incoming.ref.digest);
-    this.incoming.set(digest, incoming);
-    if (!this.asked.has(digest)) {
-      this.asked.add(digest);
-      this.say(incoming.need());
-    }
-  }
-
-  private stop(digest: string): void {
-    this.asked.delete(digest);
-    this.incoming.delete(digest);
   }
 
   private isWanted(digest: string): boolean {

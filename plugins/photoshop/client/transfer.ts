@@ -2,7 +2,7 @@
 import { nbytesOf, partAt, partCount, readPart, type BlobRef, type WireBlob } from "./blobs";
 import { hex } from "./bytes";
 import { encode } from "./codec";
-import { ProtocolError } from "./errors";
+import { ProtocolError, type Problem } from "./errors";
 import type { ChunkMessage, NeedMessage } from "./protocol";
 
 export const CHUNK_BYTES = 256 * 1024;
@@ -66,6 +66,76 @@ export class Incoming {
     }
     this.into.set(payload, offset);
     this.offset += payload.length;
+  }
+}
+
+/** There is no memory for a blob. */
+export class NoMemory extends Error {
+  readonly problem: Problem;
+
+  constructor(ref: BlobRef) {
+    const sentence = `There is no memory for a result of ${nbytesOf(ref) >> 20} MiB.`;
+    super(sentence);
+    this.problem = { code: "no_memory", sentence, remedy: "Close what you do not need, and take it out of the history." };
+  }
+}
+
+/** The blobs that are on their way here, by their digests in hexadecimal. */
+export class Arrivals {
+  private readonly incoming = new Map<string, Incoming>();
+  /** Through one socket a blob is asked for once: a second need would cross the first one's chunks. */
+  private readonly asked = new Set<string>();
+
+  constructor(private readonly say: (need: NeedMessage) => void) {}
+
+  has(digest: string): boolean {
+    return this.incoming.has(digest);
+  }
+
+  /** A new socket is open, through which nothing was asked for yet. */
+  reconnected(): void {
+    this.asked.clear();
+  }
+
+  clear(): void {
+    this.incoming.clear();
+  }
+
+  /** Ask for a blob, also through later sockets. Throws NoMemory. */
+  expect(ref: BlobRef): void {
+    const digest = hex(ref.digest);
+    let incoming: Incoming;
+    try {
+      incoming = this.incoming.get(digest) ?? new Incoming(ref);
+    } catch {
+      throw new NoMemory(ref);
+    }
+    this.incoming.set(digest, incoming);
+    if (this.asked.has(digest)) return;
+    this.asked.add(digest);
+    this.say(incoming.need());
+  }
+
+  /** Ask for everything that was on its way, from where it stopped. */
+  resume(): void {
+    for (const { ref } of [...this.incoming.values()]) this.expect(ref);
+  }
+
+  /** Write a chunk where it belongs; with the last one the blob is there. Throws ProtocolError where nobody asked for it. */
+  take(chunk: ChunkMessage, payload: Uint8Array): Incoming | null {
+    const digest = hex(chunk.digest);
+    const incoming = this.incoming.get(digest);
+    if (incoming === undefined) throw new ProtocolError("unexpected_chunk", "A chunk was not asked for.", digest);
+    incoming.write(chunk, payload);
+    if (!incoming.complete) return null;
+    this.stop(digest);
+    return incoming;
+  }
+
+  /** Expect no more chunks of that blob. */
+  stop(digest: string): void {
+    this.asked.delete(digest);
+    this.incoming.delete(digest);
   }
 }
 
