@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from krita import DockWidget, Krita
 from plugins.common.forms import Form
 from plugins.common.tasks import Task
 
-from . import kept, rasters
+from . import rasters
 from .canvas import Canvas, CanvasError
 from .form_panel import FormPanel, mode_of
-from .history_view import HistoryView
+from .history_panel import PREVIEW_SIDE, HistoryPanel
 from .live import Live
 from .menu import DockerMenu
 from .modes import BY_KEY, MODES, Mode
@@ -31,7 +30,6 @@ log = logging.getLogger("brushwire.krita")
 
 #: The document, its selection and its layers are looked at so often: Krita tells nobody that they change.
 _LOOK = 500
-_PREVIEW_SIDE = 2048
 
 
 class BrushwireDocker(DockWidget):
@@ -46,7 +44,6 @@ class BrushwireDocker(DockWidget):
         self.live = Live(self.workspace, self._live_picture)
         self.strokes = Strokes(self.live.touched)
         self._current: Task | None = None
-        self._ended_at = 0.0
         self._build()
         self._listen()
         self.choose(self.panel.mode.key)
@@ -76,7 +73,7 @@ class BrushwireDocker(DockWidget):
         self.generate.setFont(font)
         self.progress = ProgressLine()
         self.picture = Picture()
-        self.history = HistoryView(self.studio)
+        self.history = HistoryPanel(self.workspace, self.overlay, self.complain)
 
         bottom = QtWidgets.QWidget()
         below = QtWidgets.QVBoxLayout(bottom)
@@ -116,9 +113,6 @@ class BrushwireDocker(DockWidget):
         self.panel.changed.connect(self._form_changed)
         self.generate.clicked.connect(lambda _on: self.paint())
         self.progress.cancelled.connect(self.cancel)
-        self.history.chosen.connect(self._preview_result)
-        self.history.left.connect(self.overlay.clear)
-        self.history.applied.connect(self.apply)
         self.history.again.connect(self.use_again)
         self.studio.on_state.append(self._show_state)
         self.studio.on_task.append(self._task_changed)
@@ -287,58 +281,19 @@ class BrushwireDocker(DockWidget):
                 self.overlay.clear()
         if task.stage == "failed" and task.problem is not None:
             self.complain(task.problem.sentence, task.problem.remedy)
-        self._ended_at = time.monotonic()
-        self._refresh_history(task.id)
-
-    def _refresh_history(self, job_id: str) -> None:
-        self.history.forget_icon(job_id)
-        self.history.refresh()
-        # The history writes its files in the studio's worker thread.
-        QtCore.QTimer.singleShot(400, lambda: self._history_written(job_id))
-
-    def _history_written(self, job_id: str) -> None:
-        self.history.forget_icon(job_id)
-        self.history.refresh()
-        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
-        document = self.workspace.documents.find(str(entry.place.get("document"))) if entry is not None else None
-        if document is not None and self.studio.history is not None:
-            kept.keep(document, self.studio.history, self.workspace.documents.id_of(document))
+        self.history.job_ended(task.id)
 
     def _placed(self, job_id: str) -> None:
         self.overlay.clear()
-        self._refresh_history(job_id)
+        self.history.job_ended(job_id)
         if self.workspace.document is not None:
             self.steering.refresh()
-
-    def _preview_result(self, job_id: str, index: int) -> None:
-        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
-        place = Place.from_plain(entry.place) if entry is not None else None
-        if entry is None or place is None or self.workspace.document is None:
-            return
-        result = self.studio.result_of(entry)
-        blobs = [] if result is None else [blob for blob in result.blobs if len(blob.ref.shape) > 1]
-        if index >= len(blobs):
-            return
-        image = rasters.image_of_blob(blobs[index], _PREVIEW_SIDE)
-        if image is not None:
-            document = self.workspace.documents.find(place.document) or self.workspace.document
-            self.overlay.show_image(document, image, place.bounds, place.alpha)
-
-    def apply(self, job_id: str, index: int = 0) -> None:
-        """Put a result of the history into the document."""
-        entry = self.studio.history.get(job_id) if self.studio.history is not None else None
-        place = Place.from_plain(entry.place) if entry is not None else None
-        result = self.studio.result_of(entry) if entry is not None else None
-        if place is None or result is None:
-            self.complain(tr("This result's pixels were not kept."), tr("Use its settings again with the same seed."))
-            return
-        self.workspace.apply(result, place, index)
 
     def _live_picture(self, task: Task) -> None:
         if task.stage == "failed" and task.problem is not None:
             self.complain(task.problem.sentence, task.problem.remedy)
         if task.stage == "finished" and task.result is not None and self.live.on:
-            image = rasters.image_of_blob(task.result.blobs[0], _PREVIEW_SIDE)
+            image = rasters.image_of_blob(task.result.blobs[0], PREVIEW_SIDE)
             if image is not None:
                 self.overlay.show_image(self.workspace.document, image, self.live.bounds)
                 self.picture.show_image(image)
@@ -353,9 +308,7 @@ class BrushwireDocker(DockWidget):
     def _look(self) -> None:
         """Notice that another document is worked in, or that layers are gone."""
         document = self.workspace.document
-        if document is not None and document != self.steering.document and self.studio.history is not None:
-            kept.adopt(document, self.studio.history)
-        self.history.set_document(self.workspace.documents.id_of(document) if document is not None else "")
+        self.history.follow(document, another=document != self.steering.document)
         if document != self.steering.document:
             self.steering.set_document(document)
         self.workspace.follow_poses()

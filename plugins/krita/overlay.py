@@ -108,6 +108,10 @@ def document_to_widget(view: Any) -> QtGui.QTransform:
     return back * view.flakeToCanvasTransform()
 
 
+#: The sub-window that was looked into last, and its canvas: looking takes a millisecond.
+_found: list[Any] = [None, None]
+
+
 def canvas_widget() -> QtWidgets.QWidget | None:
     """The widget that the active view paints on: Krita's interface has no way to it."""
     window = Krita.instance().activeWindow()
@@ -115,9 +119,19 @@ def canvas_widget() -> QtWidgets.QWidget | None:
     area = main.findChild(QtWidgets.QMdiArea) if main is not None else None
     sub = area.activeSubWindow() if area is not None else None
     if sub is None:
-        return None
-    found = [one for one in sub.findChildren(QtWidgets.QWidget) if one.metaObject().className() in _CANVASES]
-    return found[0] if found else None
+        _found[:] = None, None
+    elif sub is not _found[0] or not _is_shown(_found[1]):
+        widgets = (one for one in sub.findChildren(QtWidgets.QWidget) if one.metaObject().className() in _CANVASES)
+        _found[:] = sub, next(widgets, None)
+    return _found[1]
+
+
+def _is_shown(widget: QtWidgets.QWidget | None) -> bool:
+    """Whether it is there still; Krita makes another canvas when its graphics are set up anew."""
+    try:
+        return widget is not None and widget.isVisible()
+    except RuntimeError:  # it is gone
+        return False
 
 
 def _masked(image: QtGui.QImage, mask: bytes, bounds: Bounds) -> QtGui.QImage:
