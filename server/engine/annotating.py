@@ -142,6 +142,10 @@ class Annotator:
             from server.engine.annotators.depth import DepthModel
 
             return DepthModel(detectors.models(self.folders)[detector.model], self.device)
+        if detector.source == "segments":
+            from server.engine.annotators.segments import Segments
+
+            return Segments(detectors.models(self.folders)[detector.model], self.device)
         from server.engine.annotators.borrowed import AuxDetector
 
         return AuxDetector(detector, self.folders, self.device)
@@ -166,6 +170,8 @@ def _read(
                       seen, picture, detector.id == "face")  # fmt: skip
     if detector.source == "transformers":
         return _depth(model(seen), model.kind, picture)
+    if detector.source == "segments":
+        return _segments(model(seen, stop), picture)
     if detector.source == "marigold":
         return _marigold(model(to_float(seen), stop, seed=request.seed)[0], detector, picture)
     return _finish(model(seen, request.hands, request.face), detector.control, picture)
@@ -226,6 +232,15 @@ def _depth(depth: NDArray[np.float32], kind: str, picture: NDArray[np.uint8]) ->
     depth = resize(depth, picture.shape[1], picture.shape[0])
     inverse = 1 / np.maximum(depth, 1e-3) if kind == "metric" else depth
     return Annotation(_white_is_most(inverse), "depth", {"depth": depth.astype(np.float32)}, kind)
+
+
+def _segments(numbers: NDArray[np.float32], picture: NDArray[np.uint8]) -> Annotation:
+    from server.engine.annotators.segments import coloured
+
+    if numbers.shape != picture.shape[:2]:
+        size = (picture.shape[1], picture.shape[0])
+        numbers = np.asarray(Image.fromarray(numbers).resize(size, Image.Resampling.NEAREST))
+    return Annotation(coloured(numbers), "segmentation", {"segments": numbers.copy()})
 
 
 def _marigold(values: NDArray[np.float32], detector: Detector, picture: NDArray[np.uint8]) -> Annotation:
