@@ -126,13 +126,33 @@ def union(checkpoint: Path, folder: Path, *, types: int, seed: int) -> None:
     net.save_pretrained(folder)
 
 
-def t2i_adapter(folder: Path, *, adapter_type: str, seed: int, in_channels: int = 3) -> None:
+def t2i_adapter(folder: Path, *, adapter_type: str, seed: int, in_channels: int = 3, blocks: int = 1) -> None:
     """A T2I-Adapter for the levels of `xl`, or of `sd` with its attention first, strong enough to be seen."""
     torch.manual_seed(seed)
-    net = T2IAdapter(in_channels, [16, 32], 1, 16 if adapter_type == "full_adapter_xl" else 8, adapter_type)
+    light = adapter_type == "light_adapter"  # its last level has no width of its own
+    widths = [16] if light else [16, 32]
+    net = T2IAdapter(in_channels, widths, blocks, 16 if adapter_type == "full_adapter_xl" else 8, adapter_type)
     with torch.no_grad():
-        net.adapter.conv_in.weight.mul_(3)
+        (net.adapter.body[0].in_conv if light else net.adapter.conv_in).weight.mul_(3)
     net.save_pretrained(folder)
+
+
+def original_t2i(folder: Path, file: Path) -> None:
+    """A T2I-Adapter of two blocks a level as one file with the names that its authors gave the tensors."""
+    (stored,) = folder.glob("*.safetensors")
+    state = {}
+    for name, tensor in load_file(stored).items():
+        parts = name.removeprefix("adapter.").split(".")
+        light = "adapter.conv_in.weight" not in load_file(stored)
+        if parts[0] == "body" and "resnets" in parts:
+            level, block, rest = int(parts[1]), int(parts[3]), parts[4:]
+            parts = (
+                ["body", str(level), "body", str(block), *rest] if light else ["body", str(2 * level + block), *rest]
+            )
+        elif parts[0] == "body" and not light:
+            parts[1] = str(2 * int(parts[1]))
+        state[".".join(parts)] = tensor.contiguous()
+    save_file(state, file)
 
 
 def lora(checkpoint: Path, file: Path, *, seed: int) -> None:

@@ -55,6 +55,19 @@ def build(folder: Path, family: str) -> Path:
     return folder
 
 
+def flux_union(checkpoint: Path, to: Path, *, modes: int, seed: int) -> None:
+    """A ControlNet-Union for a Flux checkpoint, that tells so many kinds of controls apart."""
+    torch.manual_seed(seed)
+    transformer = diffusers.FluxTransformer2DModel.from_pretrained(checkpoint / "transformer")
+    known = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
+    net = diffusers.FluxControlNetModel.from_config(known, num_mode=modes)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():  # zero layers that are not zero, so that it acts
+                parameter.normal_(std=0.2)
+    net.save_pretrained(to)
+
+
 def _sd3() -> Any:
     return diffusers.StableDiffusion3Pipeline(
         transformer=diffusers.SD3Transformer2DModel(

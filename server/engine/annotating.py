@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from server.engine.detectors import BEST, BY_ID, DEPTH_ORDER, AnnotateRequest, A
 from server.engine.errors import InvalidRequest, UnknownModel
 from server.engine.materials import Estimates, Map
 from server.engine.painting import IsCancelled, OnProgress, Progress
+from server.engine.remembering import Remembered
 from server.engine.sampling import raise_if
 from server.engine.torus import Wraps
 
@@ -31,26 +33,42 @@ class Annotator:
         self.folders = folders
         self.device = device
         self._loaded: dict[str, Any] = {}
+        self._read = Remembered(4)
 
     def free(self) -> None:
-        """Forget what is loaded."""
+        """Forget what is loaded and what was read."""
         self._loaded.clear()
+        self._read = Remembered(self._read.most)
 
     def annotate(
         self, request: AnnotateRequest, on_progress: OnProgress | None = None, cancelled: IsCancelled | None = None
     ) -> Annotation:
-        """Read a picture. Raises a subclass of `errors.EngineError`; its remedy says what a detector lacks."""
+        """Read a picture; what was read from the newest few is kept, so its arrays are not to be written to.
+
+        Raises a subclass of `errors.EngineError`; its remedy says what a detector lacks.
+        """
         detector = self._known(request.detector)
         if request.image.ndim != 3 or request.image.shape[2] not in (3, 4):
             raise InvalidRequest(f"image is {request.image.shape}; it must be (h, w, 3|4).", "Convert it.")
         report, stop = on_progress or (lambda progress: None), cancelled or (lambda: False)
         report(Progress("loading"))
         picture = from_float(to_float(request.image[..., :3]), np.dtype(np.uint8))
-        seen = _at(picture, request.resolution)
-        model = self._model(detector)
-        raise_if(stop)
-        report(Progress("reading"))
-        return replace(_read(detector, model, seen, request, picture, stop), detector=detector.id)
+        asked = {field.name: getattr(request, field.name) for field in fields(request) if field.name != "image"}
+
+        def read() -> Annotation:
+            seen = _at(picture, request.resolution)
+            model = self._model(detector)
+            raise_if(stop)
+            report(Progress("reading"))
+            found = replace(_read(detector, model, seen, request, picture, stop), detector=detector.id)
+            for array in (found.control, *found.exact.values()):
+                array.flags.writeable = False
+            return found
+
+        digest = hashlib.sha256(np.ascontiguousarray(picture)).digest()
+        key = (detector.id, *asked.items(), picture.shape, digest)
+        found: Annotation = self._read.get_or_make(key, read)
+        return found
 
     def depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
         """The depth of a (h, w, 3) picture and its kind, metric or relative; see `Annotation`.
@@ -124,6 +142,10 @@ class Annotator:
             from server.engine.annotators.depth import DepthModel
 
             return DepthModel(detectors.models(self.folders)[detector.model], self.device)
+        if detector.source == "segments":
+            from server.engine.annotators.segments import Segments
+
+            return Segments(detectors.models(self.folders)[detector.model], self.device)
         from server.engine.annotators.borrowed import AuxDetector
 
         return AuxDetector(detector, self.folders, self.device)
@@ -148,6 +170,8 @@ def _read(
                       seen, picture, detector.id == "face")  # fmt: skip
     if detector.source == "transformers":
         return _depth(model(seen), model.kind, picture)
+    if detector.source == "segments":
+        return _segments(model(seen, stop), picture)
     if detector.source == "marigold":
         return _marigold(model(to_float(seen), stop, seed=request.seed)[0], detector, picture)
     return _finish(model(seen, request.hands, request.face), detector.control, picture)
@@ -208,6 +232,15 @@ def _depth(depth: NDArray[np.float32], kind: str, picture: NDArray[np.uint8]) ->
     depth = resize(depth, picture.shape[1], picture.shape[0])
     inverse = 1 / np.maximum(depth, 1e-3) if kind == "metric" else depth
     return Annotation(_white_is_most(inverse), "depth", {"depth": depth.astype(np.float32)}, kind)
+
+
+def _segments(numbers: NDArray[np.float32], picture: NDArray[np.uint8]) -> Annotation:
+    from server.engine.annotators.segments import coloured
+
+    if numbers.shape != picture.shape[:2]:
+        size = (picture.shape[1], picture.shape[0])
+        numbers = np.asarray(Image.fromarray(numbers).resize(size, Image.Resampling.NEAREST))
+    return Annotation(coloured(numbers), "segmentation", {"segments": numbers.copy()})
 
 
 def _marigold(values: NDArray[np.float32], detector: Detector, picture: NDArray[np.uint8]) -> Annotation:

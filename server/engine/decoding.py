@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from server.engine import seamless
 from server.engine.compositing import Float
+from server.engine.remembering import replaced
 
 #: Latents of the other side around tiling latents that are decoded in tiles.
 _MARGIN = 8
@@ -61,6 +66,22 @@ def encode(vae: Any, picture: Tensor) -> Tensor:
     if mean is not None and std is not None:
         return (latents - mean) / std * vae.config.get("scaling_factor", 1.0)
     return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
+
+
+@contextmanager
+def certain(vae: Any) -> Iterator[None]:
+    """For a while, let an autoencoder encode to the mean of what latents may be, whoever asks for a draw.
+
+    SD3's pipelines draw a control image's latents by nobody's seed.
+    """
+    encode = vae.encode
+
+    def mean(*args: Any, **kwargs: Any) -> AutoencoderKLOutput:
+        found = encode(*args, **kwargs).latent_dist
+        return AutoencoderKLOutput(DiagonalGaussianDistribution(found.parameters, deterministic=True))
+
+    with replaced(vae, "encode", mean):
+        yield
 
 
 def _spread(vae: Any, latents: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -14,6 +14,7 @@ from server.engine.compositing import latent_cover
 from server.engine.loader import Checkpoint
 from server.engine.painting import Progress
 from server.engine.plan import Plan
+from server.engine.probe import UNION_TYPES
 from server.engine.regions import composing
 from server.engine.sampling import CleanLatents, KeepOutside, VariedNoise, before_each_call, changing_words, raise_if
 from server.engine.work import Work
@@ -156,9 +157,21 @@ def _control_arguments(plan: Plan, name: str) -> dict[str, Any]:
         return {}
     controls = [plan.request.controls[number] for number in numbers]
     images = [plan.controls[number][None] for number in numbers]
-    one = len(images) == 1 and not plan.models.controlnets[numbers[0]].control_types
+    nets = [plan.models.controlnets[number] for number in numbers]
+    flux = nets[0].family == "flux"  # its Unions see one control at a time, and are told its number
+    one = len(images) == 1 and (flux or not nets[0].control_types)
     weights = [float(control.weight) for control in controls]
+    modes = (
+        [
+            UNION_TYPES["flux"][control.kind] if net.control_types else None
+            for net, control in zip(nets, controls, strict=True)
+        ]
+        if flux
+        else []
+    )
+    told = {"control_mode": modes[0] if one else modes} if any(mode is not None for mode in modes) else {}
     return {
+        **told,
         name: images[0] if one else images,
         "controlnet_conditioning_scale": weights[0] if one else weights,
         "control_guidance_start": [float(control.start) for control in controls],

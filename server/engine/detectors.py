@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from server.engine import packages
 from server.engine.painting import Pixels
 
-Source = Literal["plain", "pose", "transformers", "marigold", "controlnet-aux"]
+Source = Literal["plain", "pose", "transformers", "segments", "marigold", "controlnet-aux"]
 
 #: Where the weights of controlnet-aux's detectors lie in a model folder; the catalog does not look in there.
 AUX_FOLDER = "annotators"
@@ -55,6 +55,7 @@ DETECTORS: tuple[Detector, ...] = (
              repository="depth-anything/Depth-Anything-V2-Small-hf"),
     Detector("dpt", "DPT", "depth", "transformers", "dpt", repository="Intel/dpt-large"),
     Detector("zoedepth", "ZoeDepth", "depth", "transformers", "zoedepth", repository="Intel/zoedepth-nyu-kitti"),
+    Detector("segment", "Segment Anything", "segmentation", "segments", "sam", repository="facebook/sam-vit-base"),
     Detector("marigold_depth", "Marigold depth", "depth", "marigold", "MarigoldDepthPipeline",
              repository="prs-eth/marigold-depth-v1-1"),
     Detector("marigold_normals", "Marigold normals", "normal", "marigold", "MarigoldNormalsPipeline",
@@ -89,8 +90,8 @@ DETECTORS: tuple[Detector, ...] = (
              _LLLYASVIEL),
     Detector("normalbae", "Normals (BAE)", "normal", "controlnet-aux", "NormalBaeDetector", ("scannet.pt",),
              _LLLYASVIEL),
-    Detector("sam", "Segment Anything", "segmentation", "controlnet-aux", "SamDetector", ("sam_vit_h_4b8939.pth",),
-             "ybelkada/segment-anything"),
+    Detector("sam", "Segment Anything (controlnet-aux)", "segmentation", "controlnet-aux", "SamDetector",
+             ("sam_vit_h_4b8939.pth",), "ybelkada/segment-anything"),
     Detector("mediapipe_face", "Face (MediaPipe)", "face", "controlnet-aux", "MediapipeFaceDetector"),
 )  # fmt: skip
 
@@ -117,9 +118,10 @@ class Annotation:
     """What was read.
 
     control: (h, w, 3) uint8 of the picture's size, as ControlNets of this kind expect it. kind: of control.
-    exact: data in full: `depth` (h, w) float32, `normal` (h, w, 3) float32 unit in camera space, or `keypoints`
-    (130 · people, 3) float32: x, y in pixels of the picture, visibility. depth_kind: metric (z in metres) or relative
-    (inverse depth, up to scale and shift, near is large). detector: the id of the one that read it.
+    exact: data in full: `depth` (h, w) float32, `normal` (h, w, 3) float32 unit in camera space, `keypoints`
+    (130 · people, 3) float32: x, y in pixels of the picture, visibility; or `segments` (h, w) float32: numbers from 1
+    on, 0 where there is none. depth_kind: metric (z in metres) or relative (inverse depth, up to scale and shift, near
+    is large). detector: the id of the one that read it.
     """
 
     control: NDArray[np.uint8]
@@ -186,11 +188,13 @@ def lacking(detector: Detector, folders: Sequence[Path], own: dict[str, Path]) -
         if find_spec("ai_edge_litert") is None:
             return "Install what runs its models: pip install brushwire[pose]"
         return "" if packages.there(packages.MEDIAPIPE, folders) else packages.REMEDY
-    if detector.source in ("transformers", "marigold"):
+    if detector.source in ("transformers", "segments", "marigold"):
         return "" if detector.model in own else _download(detector.repository)
     if detector.source == "controlnet-aux":
-        if find_spec("controlnet_aux") is None or find_spec("torchvision") is None:
-            return "Install it, with the torchvision that belongs to your torch: pip install brushwire[detectors]"
+        absent = [name for name, module in _AUX_NEEDS if find_spec(module) is None]
+        if absent:
+            needs = " and ".join(absent)
+            return f"It needs {needs}: pip install brushwire[detectors], with the torchvision for your torch."
         missing = [file for file in detector.files if weight_file(file, folders) is None]
         if missing:
             return f"Download {', '.join(missing)} from {detector.repository} into the model folder's {AUX_FOLDER}/."
@@ -223,7 +227,9 @@ def weight_file(name: str, folders: Sequence[Path]) -> Path | None:
     return None
 
 
-_TYPES = {detector.model for detector in DETECTORS if detector.source == "transformers"}
+_TYPES = {detector.model for detector in DETECTORS if detector.source in ("transformers", "segments")}
+#: What the detectors of controlnet-aux need, and the modules that tell whether it is there.
+_AUX_NEEDS = (("controlnet-aux", "controlnet_aux"), ("torchvision", "torchvision"))
 
 
 def _download(repository: str) -> str:

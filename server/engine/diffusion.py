@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Any
@@ -9,19 +10,22 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, T2IAdapter
 from numpy.typing import NDArray
 
 from server.engine import (
+    decoding,
     denoising,
     image_prompts,
     loras,
     memory,
     previews,
     registry,
+    remembering,
     samplers,
     seamless,
     several_nets,
+    step_cache,
     t2i_adapters,
     wildcards,
     windows,
@@ -29,10 +33,9 @@ from server.engine import (
 from server.engine.annotating import Annotator
 from server.engine.catalog import Catalog
 from server.engine.compositing import LATENT, Float
-from server.engine.decoding import decode
 from server.engine.detectors import AnnotateRequest, Annotation
 from server.engine.errors import InvalidRequest, UnknownModel
-from server.engine.loader import Checkpoint, Loader
+from server.engine.loader import Checkpoint, ControlNet, Loader
 from server.engine.materials import Estimates
 from server.engine.painting import IsCancelled, OnProgress, Painting, PaintRequest, Progress, check
 from server.engine.plan import Models, Plan, choose, plan
@@ -157,15 +160,16 @@ class Painter:
         with work.phase("loading"):
             resident = rung != "offloaded"
             checkpoint = self.loader.checkpoint(models.checkpoint, resident)
-            loaded = [self.loader.controlnet(info, resident).net for info in models.controlnets]
-            follow = [loaded[number] for number in work.plan.followed("controlnet")]
-            adapters = [loaded[number] for number in work.plan.followed("t2i_adapter")]
+            loaded = [self.loader.controlnet(info, resident) for info in models.controlnets]
+            follow = [loaded[number].net for number in work.plan.followed("controlnet")]
+            adapters = [loaded[number].net for number in work.plan.followed("t2i_adapter")]
             nets = list(dict.fromkeys(follow))  # one may follow several controls
             beside = [*nets, *dict.fromkeys(adapters)]
             encoder = models.image_encoder and self.loader.image_encoder(models.image_encoder, resident=True).encoder
-            vae = checkpoint.parts["vae"]
+            vae, seen = checkpoint.parts["vae"], checkpoint.seen
             if models.vae is not None:
-                vae = self.loader.autoencoder(models.vae, checkpoint, resident).vae
+                other = self.loader.autoencoder(models.vae, checkpoint, resident)
+                vae, seen = other.vae, other.seen
         raise_if(work.cancelled)
         self._check_seamless(work.plan, checkpoint, work.tiling is not None)
         tiling = work.tiling
@@ -190,7 +194,13 @@ class Painter:
             stack.enter_context(seamless.wrapping([*whole, vae], *work.wraps))
             stack.enter_context(windows.windowed(denoiser, nets, tiling))
             stack.enter_context(t2i_adapters.adding(pipeline, denoiser, adapters, work.plan))
-            if rung != "plain":
+            stack.enter_context(step_cache.leaving_out(work, denoiser, self.loader.speed.step_cache))
+            if checkpoint.info.family == "sd3":
+                stack.enter_context(decoding.certain(vae))
+            if rung == "plain":
+                looking = [(vae, "encode", seen), *([] if tiling else _looking(loaded))]
+                stack.enter_context(remembering.remembering(looking, work.wraps))
+            else:
                 stack.enter_context(memory.tiled(vae))
             if rung == "offloaded":
                 stack.enter_context(memory.offloaded(_in_order_of_use(checkpoint, vae), beside, self.device))
@@ -199,7 +209,7 @@ class Painter:
                 work.latents = denoising.sample(work, pipeline, checkpoint, nets, colors, encoder)
             raise_if(work.cancelled)
             with work.phase("decoding"):
-                return decode(pipeline, work.latents, wraps=work.wraps if rung != "plain" else (False, False))
+                return decoding.decode(pipeline, work.latents, wraps=work.wraps if rung != "plain" else (False, False))
 
     def _preview_colors(self, checkpoint: Checkpoint) -> previews.LatentColors:
         if checkpoint not in self._colors:
@@ -250,6 +260,17 @@ def best_device() -> torch.device:
 def _in_order_of_use(checkpoint: Checkpoint, vae: torch.nn.Module) -> list[torch.nn.Module]:
     encoders = [checkpoint.parts[name] for name, _ in checkpoint.encoders()]
     return [*encoders, checkpoint.denoiser, vae]
+
+
+def _looking(loaded: Sequence[ControlNet]) -> list[tuple[Any, str, remembering.Seen]]:
+    """What looks at control images and nothing else, and would at every step."""
+    found = []
+    for one in dict.fromkeys(loaded):
+        if isinstance(one.net, T2IAdapter):
+            found.append((one.net, "forward", one.seen))
+        elif hasattr(one.net, "controlnet_cond_embedding"):
+            found.append((one.net.controlnet_cond_embedding, "forward", one.seen))
+    return found
 
 
 def _never() -> bool:

@@ -25,7 +25,7 @@ _TENSORS: tuple[tuple[Family, tuple[str, ...]], ...] = (
 )
 #: The same in LoRAs, which hold some of the layers alone.
 _ADAPTED: tuple[tuple[Family, tuple[str, ...]], ...] = (
-    ("flux", ("single_transformer_blocks.", "single_blocks.", "double_blocks.", "_single_blocks_", "_double_blocks_")),
+    ("flux", ("single_transformer_blocks", "single_blocks.", "double_blocks.", "_single_blocks_", "_double_blocks_")),
     ("sd3", ("joint_blocks", "norm1_context")),
     ("qwen-image", ("img_mlp", "txt_mlp", "img_mod", "txt_mod", "txt_in")),
     ("z-image", ("noise_refiner", "context_refiner", "layers.0.attention", "layers_0_attention")),

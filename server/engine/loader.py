@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -24,6 +24,7 @@ from diffusers import (
     ControlNetUnionModel,
     DiffusionPipeline,
     SchedulerMixin,
+    T2IAdapter,
     UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
@@ -31,12 +32,13 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
-from server.engine import families, registry
+from server.engine import families, registry, t2i_names
 from server.engine.catalog import ModelInfo
 from server.engine.errors import EngineError, UnreadableModel
 from server.engine.headers import read_header
 from server.engine.memory import device_budget, is_out_of_memory, release_cached
 from server.engine.probe import check_weights, variant
+from server.engine.remembering import Remembered, Seen
 from server.engine.speed import Speed
 
 #: Configurations for single files: one folder for each family, and CLIP's vocabulary.
@@ -46,31 +48,14 @@ CONFIGS = Path(__file__).parent / "configs"
 _LOADING = Lock()
 
 
-class Remembered:
-    """The newest few of what was made before, by what it was made from."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._made: OrderedDict[Any, Any] = OrderedDict()
-
-    def get_or_make(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What was made for this key, made now if it is not there."""
-        if key not in self._made:
-            self._made[key] = make()
-            while len(self._made) > self.most:
-                self._made.popitem(last=False)
-        self._made.move_to_end(key)
-        return self._made[key]
-
-
 @dataclass(eq=False)
 class Checkpoint:
     """A loaded checkpoint. parts: name → module or tokenizer, as in a diffusers pipeline; scheduler: its own.
 
     options: what else its pipeline's constructor was configured with (force_zeros_for_empty_prompt, …).
     hints: the folder's own `brushwire.json`, if there is one: "guidance_scale" that suits the checkpoint.
-    texts: what its text encoders made of the newest prompts. loras: what the LoRAs that are on its parts were read
-    from; see `loras.adapt`.
+    texts: what its text encoders made of the newest prompts. seen: what its autoencoder made of the newest pictures.
+    loras: what the LoRAs that are on its parts were read from; see `loras.adapt`.
     """
 
     info: ModelInfo
@@ -79,6 +64,7 @@ class Checkpoint:
     options: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
     texts: Remembered = field(default_factory=lambda: Remembered(64))
+    seen: Seen = field(default_factory=Seen)
     loras: frozenset[tuple[str, int]] = frozenset()
 
     def encoders(self) -> tuple[tuple[str, str], ...]:
@@ -103,10 +89,11 @@ class Checkpoint:
 
 @dataclass(eq=False)
 class ControlNet:
-    """A loaded ControlNet of any family, or a T2I-Adapter."""
+    """A loaded ControlNet of any family, or a T2I-Adapter. seen: what it made of the newest control images."""
 
     info: ModelInfo
     net: torch.nn.Module
+    seen: Seen = field(default_factory=Seen)
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -115,10 +102,11 @@ class ControlNet:
 
 @dataclass(eq=False)
 class Autoencoder:
-    """A loaded autoencoder that takes the place of a checkpoint's own."""
+    """A loaded autoencoder that takes the place of a checkpoint's own. seen: what it made of the newest pictures."""
 
     info: ModelInfo
     vae: AutoencoderKL
+    seen: Seen = field(default_factory=Seen)
 
     def modules(self) -> list[torch.nn.Module]:
         """The parts that hold weights."""
@@ -177,9 +165,12 @@ class Loader:
         return list(self._loaded)
 
     def forget(self, keep: tuple[str, ...] = ()) -> None:
-        """Forget every warm model but the ones with these ids, and give their memory back."""
+        """Forget every warm model but the ones with these ids, and what those have seen; give the memory back."""
         for model_id in [model_id for model_id in self._loaded if model_id not in keep]:
             del self._loaded[model_id]
+        for model in self._loaded.values():
+            if not isinstance(model, ImageEncoder):
+                model.seen.clear()
         release_cached(self.device)
 
     def _get(self, info: ModelInfo, load: Any, resident: bool) -> Any:
@@ -302,13 +293,20 @@ class Loader:
         if info.path.is_dir():
             check_weights(info.path)
             named = ControlNetModel.load_config(info.path)["_class_name"]
-            # One that `probe.DESCRIBED` knows; what Unions are published as is not always what they are.
-            cls = ControlNetUnionModel if info.control_types else getattr(diffusers, named)
-            types = {"num_control_type": info.control_types} if info.control_types else {}
+            # One that `probe.DESCRIBED` knows; what SDXL's Unions are published as is not always what they are.
+            union = info.control_types and info.family == "sdxl"
+            cls = ControlNetUnionModel if union else getattr(diffusers, named)
+            types = {"num_control_type": info.control_types} if union else {}
             net = cls.from_pretrained(
                 info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True, variant=variant(info.path),
                 **types,
             )  # fmt: skip
+        elif info.kind == "t2i_adapter":
+            shapes = read_header(info.path).shapes
+            net = T2IAdapter(**(t2i_names.describe(shapes) or {}))
+            names = t2i_names.renames(shapes)
+            net.load_state_dict({names[key]: tensor for key, tensor in load_file(info.path).items()})
+            net.to(self.dtype)
         elif info.control_types:  # diffusers reads no single files of these; their tensors have its own names
             read_header(info.path)
             config = ControlNetModel.load_config(self.configs / info.family, subfolder="controlnet")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from server.engine import families
+from server.engine import families, lycoris_names, t2i_names
 from server.engine.errors import RefusedModel
 from server.engine.families import Family
 from server.engine.headers import Header, read_header
@@ -17,10 +17,13 @@ Kind = Literal["checkpoint", "controlnet", "t2i_adapter", "lora", "vae", "image_
 Task = Literal["text-to-image", "image-to-image", "inpaint"]
 Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
 CONTROLS: tuple[str, ...] = get_args(Control)
-#: The numbers by which a ControlNet-Union of SDXL tells its controls apart; the first ones of them have no tile.
-UNION_TYPES = {
-    "pose": 0, "depth": 1, "softedge": 2, "scribble": 2, "canny": 3, "lineart": 3, "mlsd": 3, "normal": 4,
-    "segmentation": 5, "tile": 6,
+#: The numbers by which a family's ControlNet-Unions tell their controls apart; the first ones of SDXL's have no tile.
+UNION_TYPES: dict[Family, dict[str, int]] = {
+    "sdxl": {
+        "pose": 0, "depth": 1, "softedge": 2, "scribble": 2, "canny": 3, "lineart": 3, "mlsd": 3, "normal": 4,
+        "segmentation": 5, "tile": 6,
+    },
+    "flux": {"canny": 0, "tile": 1, "depth": 2, "pose": 4},
 }  # fmt: skip
 
 
@@ -59,7 +62,7 @@ class Description:
     def shows(self, control: str) -> bool:
         """Whether this ControlNet or T2I-Adapter was trained to follow that kind of control."""
         if self.control_types:
-            return UNION_TYPES.get(control, self.control_types) < self.control_types
+            return UNION_TYPES[self.family].get(control, self.control_types) < self.control_types
         return self.control == control
 
     def controls(self) -> list[str]:
@@ -132,7 +135,10 @@ def describe_transformer_controlnet(folder: Path, config: Mapping[str, Any]) -> 
     if config.get("extra_conditioning_channels"):
         raise _unsupported(folder, "it wants to see the mask beside its picture")
     layout = families.layout(family, config)
-    return Description("controlnet", family, check_weights(folder), layout=layout, control=_control(folder.name))
+    modes = int(config.get("num_mode") or 0) if family == "flux" else 0
+    named = None if modes else _control(folder.name)
+    size = check_weights(folder)
+    return Description("controlnet", family, size, layout=layout, control=named, control_types=modes)
 
 
 def describe_controlnet(folder: Path, config: Mapping[str, Any]) -> Description:
@@ -195,8 +201,8 @@ DESCRIBED: dict[str, Callable[[Path, Mapping[str, Any]], Description]] = {
 def describe_single_file(path: Path, header: Header) -> Description:
     """A single file, from the names and shapes of its tensors."""
     shapes = header.shapes
-    if any(key.endswith(_LORA_SUFFIXES) for key in shapes):
-        return Description("lora", _lora_family(path, header), header.size)
+    if any(key.endswith(_LORA_SUFFIXES) for key in shapes) or _is_other_adapter(shapes):
+        return _describe_lora(path, header)
     if {"clip_l", "clip_g"} <= set(shapes):
         return Description("embedding", "sdxl", header.size, layout=(shapes["clip_l"][-1], shapes["clip_g"][-1]))
     if len(shapes.get("emb_params", ())) == 2:
@@ -218,6 +224,8 @@ def describe_single_file(path: Path, header: Header) -> Description:
             "controlnet", family, header.size, layout=_ORIGINAL_LAYOUT.get(width, _ORIGINAL_LAYOUT[768]),
             input_channels=4, control=_control(path.stem),
         )  # fmt: skip
+    if (adapter := _t2i_adapter(path, header)) is not None:
+        return adapter
     latents = shapes.get("decoder.conv_in.weight", ())
     if "encoder.conv_in.weight" in shapes and len(latents) == 4:
         return Description("vae", _vae_family(path.stem), header.size, layout=(latents[1],))
@@ -277,6 +285,8 @@ _LORA_SUFFIXES = (
     ".lora_down.weight", ".lora_A.weight", ".lora.down.weight", ".lora_A.default.weight", ".hada_w1_a", ".lokr_w1",
     ".lokr_w1_a",
 )  # fmt: skip
+#: How the layers of LoRAs and their kin for SD 1.x, SD 2.x and SDXL begin.
+_LORA_PREFIXES = ("lora_unet_", "lora_te_", "unet.", "text_encoder.", "lycoris_", "base_model.model.")
 #: By the width of the text embedding: SD 1.x, SD 2.x, SDXL.
 _ORIGINAL_LAYOUT: dict[int, tuple[int, ...]] = {
     768: (4, 768, 320, 640, 1280, 1280),
@@ -306,19 +316,53 @@ def _layout(config: Mapping[str, Any], latent_channels: int) -> tuple[int, ...]:
     return (latent_channels, int(width if isinstance(width, int) else width[0]), *(int(n) for n in widths))
 
 
-def _lora_family(path: Path, header: Header) -> Family:
-    if (found := families.adapter_family(header.shapes)) is not None:
+def _t2i_adapter(path: Path, header: Header) -> Description | None:
+    try:
+        config = t2i_names.describe(header.shapes)
+    except ValueError as error:
+        raise _unsupported(path, str(error)) from error
+    if config is None:
+        return None
+    # The light ones of SD and SDXL are of one shape, so that their names have to tell.
+    large = config["adapter_type"] == "full_adapter_xl" or (
+        "light" in config["adapter_type"] and "xl" in path.stem.lower()
+    )
+    return Description(
+        "t2i_adapter", "sdxl" if large else "sd15", header.size, layout=tuple(config["channels"]),
+        control=_control(path.stem), input_channels=config["in_channels"],
+    )  # fmt: skip
+
+
+def _is_other_adapter(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    kin = ("lora_", "lycoris_", "oft_")
+    return bool(shapes) and all(key.startswith(kin) for key in shapes) and lycoris_names.other_kind(shapes) is not None
+
+
+def _describe_lora(path: Path, header: Header) -> Description:
+    try:
+        shapes = lycoris_names.as_lora(header.shapes)
+    except ValueError as error:
+        raise _unsupported(path, str(error)) from error
+    family = _lora_family(path, shapes, header.metadata)
+    kind = lycoris_names.other_kind(shapes)
+    if kind is not None and (family in ("sd15", "sdxl") or not any(key.endswith(_LORA_SUFFIXES) for key in shapes)):
+        raise _unsupported(path, f"it holds {kind}, and LoRA, LoHa and LoKr can be used")
+    return Description("lora", family, header.size)
+
+
+def _lora_family(path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> Family:
+    if (found := families.adapter_family(shapes)) is not None:
         return found
-    if any(key.startswith(("lora_te2_", "text_encoder_2.", "lora_te1_")) for key in header.shapes):
+    if any(key.startswith(("lora_te2_", "text_encoder_2.", "lora_te1_")) for key in shapes):
         return "sdxl"
     widths = {
         shape[1]
-        for key, shape in header.shapes.items()
+        for key, shape in shapes.items()
         if key.endswith(_LORA_SUFFIXES) and "attn2" in key and "to_k" in key and len(shape) == 2
     }
-    if 2048 in widths or "sdxl" in header.metadata.get("ss_base_model_version", ""):
+    if 2048 in widths or "sdxl" in metadata.get("ss_base_model_version", ""):
         return "sdxl"
-    if any(not key.startswith(("lora_unet_", "lora_te_", "unet.", "text_encoder.")) for key in header.shapes):
+    if any(not key.startswith(_LORA_PREFIXES) for key in shapes):
         raise _unsupported(path, "it is a LoRA for another family than SD 1.x and SDXL")
     return "sd15"
 

@@ -31,7 +31,7 @@ def joined(family: Family, nets: Sequence[nn.Module], plan: Plan, denoiser: nn.M
                     setattr(net, part, None)
     elif any(isinstance(net, ControlNetUnionModel) for net in nets):
         kinds = [plan.request.controls[number].kind for number in plan.followed("controlnet")]
-        yield UnionControlNets(nets, [UNION_TYPES.get(kind, -1) for kind in kinds])
+        yield UnionControlNets(nets, [UNION_TYPES["sdxl"].get(kind, -1) for kind in kinds])
     elif family == "qwen-image" and len(nets) > 1:
         yield QwenImageControlNets(nets)
     else:

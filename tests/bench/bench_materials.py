@@ -1,15 +1,20 @@
 """Materials, enlarging and poses: what the pages on them state, measured; and the pages' pictures.
 
-`python -m tests.bench materials` prints the figures, `python -m tests.bench.bench_materials docs/pictures` draws.
+`python -m tests.bench materials` prints the figures, `python -m tests.bench.bench_materials docs/pictures` draws,
+`python -m tests.bench.bench_materials large` prints what a material of 2048² measures and takes, and `… enlarge` how
+well the procedural materials and scenes that the starter model learns from are enlarged.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -23,6 +28,9 @@ from server.engine.materials import Material
 from server.engine.painting import PaintRequest
 from server.engine.upscalers import UpscaleRequest
 from server.engine.upscaling import Upscaler
+from server.starter import materials as procedural
+from server.starter.scenes import scenes
+from server.starter.words import MATERIALS
 from tests.bench.table import Row, at_most
 from tests.engine.test_annotating import ASTRONAUT, SHOWN
 from tests.engine.test_upscaling import drawing, gmsd, psnr
@@ -202,5 +210,43 @@ def _save(pixels: NDArray[np.uint8], path: Path, colours: int | None = 255) -> N
     print(path)
 
 
+def measure_large(side: int = 2048, steps: int = 4) -> None:
+    """Print the worst gradient across the edge over that inside of each map, the time and the memory's peak."""
+    since = time.perf_counter()
+    material = of_words(Painter(Catalog([])), "grey cobblestone", side, steps)
+    for name, one in maps(material).items():
+        print(f"{name}: {max(torus.seam_ratio(one)):.3f}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{side}², {steps} steps: {time.perf_counter() - since:.0f} s, {peak:.1f} GiB at most")
+
+
+def measure_enlarging() -> None:
+    """Print PSNR and GMSD of procedural materials and scenes of 256², made four times smaller and enlarged again."""
+    upscaler, seed = Upscaler([WEIGHTS], best_device()), torch.Generator().manual_seed(5)
+    kinds = {
+        "materials": procedural.render(list(MATERIALS), 256, seed).image,
+        "scenes": scenes(8, 256, torch.Generator().manual_seed(3), "cpu").image,
+    }
+    for kind, pictures in kinds.items():
+        found = []
+        for picture in pictures:
+            truth = from_float(np.clip(picture.permute(1, 2, 0).numpy(), 0, 1), EIGHT)
+            small = Image.fromarray(truth).resize((64, 64), Image.Resampling.BICUBIC)
+            bicubic = np.asarray(small.resize((256, 256), Image.Resampling.BICUBIC))
+            made = upscaler.upscale(UpscaleRequest(np.asarray(small), 4)).image
+            found.append([f(truth, one) for f in (psnr, gmsd) for one in (made, bicubic)])
+        signal, signal_bicubic, unlike, unlike_bicubic = np.mean(found, 0)
+        better = [int(sum(one[0] > one[1] for one in found)), int(sum(one[2] < one[3] for one in found))]
+        print(
+            f"{kind}: PSNR {signal:.2f} against {signal_bicubic:.2f} dB, better in {better[0]} of {len(found)}; "
+            f"GMSD {unlike:.3f} against {unlike_bicubic:.3f}, better in {better[1]}"
+        )
+
+
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]))
+    if sys.argv[1] == "large":
+        measure_large()
+    elif sys.argv[1] == "enlarge":
+        measure_enlarging()
+    else:
+        draw(Path(sys.argv[1]))

@@ -15,12 +15,16 @@ from diffusers import (
 )
 from PIL import Image
 from transformers import (
+    AutoImageProcessor,
     CLIPTextModel,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     DPTConfig,
     DPTForDepthEstimation,
     DPTImageProcessorPil,
+    SamConfig,
+    SamImageProcessorPil,
+    SamModel,
     ZoeDepthConfig,
     ZoeDepthForDepthEstimation,
     ZoeDepthImageProcessorPil,
@@ -28,11 +32,14 @@ from transformers import (
 
 from server.engine import detectors, materials, packages, relief, torus
 from server.engine.annotating import Annotator
+from server.engine.annotators import segments
+from server.engine.annotators.borrowed import AuxDetector
 from server.engine.annotators.people import People
+from server.engine.annotators.segments import Segments, coloured
 from server.engine.annotators.ssd import Region
 from server.engine.catalog import Catalog
-from server.engine.detectors import DETECTORS, AnnotateRequest
-from server.engine.errors import Cancelled, EngineError, InvalidRequest, RefusedModel, UnknownModel
+from server.engine.detectors import BY_ID, DETECTORS, AnnotateRequest
+from server.engine.errors import Cancelled, EngineError, InvalidRequest, RefusedModel, UnknownModel, UnreadableModel
 from tests import tiny_models
 from tests.engine import drawn_hand
 from tests.shipped import WEIGHTS, needs
@@ -77,6 +84,27 @@ def tiny_depth_models(folder):
     ZoeDepthImageProcessorPil(size={"height": 32, "width": 32}, do_pad=False).save_pretrained(folder / "zoe")
 
 
+def tiny_sam(folder):
+    """Segment Anything in its own architecture, for pictures of 64²."""
+    torch.manual_seed(0)
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_dim": 16, "image_size": 64,
+            "patch_size": 16, "output_channels": 16, "window_size": 2, "global_attn_indexes": [1], "num_pos_feats": 8,
+        },
+        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16, "image_embedding_size": 4},
+        mask_decoder_config={
+            "hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "num_hidden_layers": 2,
+            "iou_head_hidden_dim": 16,
+        },
+    )  # fmt: skip
+    SamModel(config).save_pretrained(folder / "sam")
+    processor = SamImageProcessorPil(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    processor.save_pretrained(folder / "sam")
+    file = folder / "sam" / "preprocessor_config.json"  # with the name that the published ones have
+    file.write_text(file.read_text().replace("SamImageProcessorPil", "SamImageProcessor"))
+
+
 def tiny_marigold(folder):
     """Its three pipelines in their own architecture."""
     scheduler = DDIMScheduler(
@@ -111,6 +139,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("detectors")
     tiny_depth_models(place)
     tiny_marigold(place)
+    tiny_sam(place)
     return place
 
 
@@ -390,3 +419,52 @@ def test_a_job_says_whose_points_they_are(tmp_path):
         4,
     )
     assert json.dumps(made.info)
+
+
+def test_segments_are_numbers_and_colours_that_tell_them_apart(annotator, folder, photograph):
+    made = annotator.annotate(AnnotateRequest(photograph, "segment"))
+    assert (made.kind, made.control.shape) == ("segmentation", photograph.shape)
+    assert made.exact["segments"].shape == photograph.shape[:2]
+    numbers = Segments(folder / "sam", CPU)(photograph, lambda: False, least_sure=-9.0, least_stable=0.0)
+    assert numbers.shape == photograph.shape[:2]
+    assert numbers.max() >= 1  # random weights are sure of nothing: here everything is kept
+    colours = coloured(numbers)
+    pairs = {
+        (int(number), tuple(colour)) for number, colour in zip(numbers.ravel(), colours.reshape(-1, 3), strict=True)
+    }
+    assert len(pairs) == len({number for number, _ in pairs}) == len({colour for _, colour in pairs})
+    with pytest.raises(Cancelled):
+        Segments(folder / "sam", CPU)(photograph, lambda: True)
+
+
+def test_a_segments_picture_lies_where_transformers_lays_it(folder, photograph):
+    logits = torch.randn((1, 1, 3, 16, 16), generator=torch.Generator().manual_seed(1))
+    processor = AutoImageProcessor.from_pretrained(folder / "sam")
+    inputs = processor(images=photograph, return_tensors="pt")
+    inner = tuple(int(side) for side in inputs["reshaped_input_sizes"][0])
+    (theirs,) = processor.post_process_masks(
+        logits, inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
+    )
+    for one, expected in zip(logits[0, 0], theirs[0], strict=True):
+        ours = segments._enlarged(one, inputs["pixel_values"].shape[-1], inner, photograph.shape[:2])
+        torch.testing.assert_close(ours, expected)
+
+
+def test_of_masks_that_are_alike_the_surest_is_kept_and_the_smaller_lie_above():
+    masks = np.zeros((4, 10, 10), bool)
+    masks[0, 1:9, 1:9] = masks[1, 1:9, 1:8] = masks[2, 3:5, 3:5] = masks[3, 9, 9] = True
+    kept = segments.distinct(masks, np.array([0.9, 0.95, 0.89, 0.99]))
+    assert kept == [3, 1, 2]
+    numbers = segments.laid(masks[kept])
+    assert (numbers[4, 4], numbers[6, 6], numbers[9, 9], numbers[0, 0]) == (2, 1, 3, 0)
+    assert numbers[6, 8] == 0  # only in the one that was left out
+
+
+def test_a_torchvision_for_another_torch_is_told_as_what_it_is(tmp_path, monkeypatch):
+    broken = tmp_path / "controlnet_aux"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnreadableModel, match="torchvision::nms") as raised:
+        AuxDetector(BY_ID["midas"], [tmp_path], CPU)
+    assert "torchvision that belongs to torch" in raised.value.remedy

@@ -14,6 +14,7 @@ from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
 from server.engine.errors import Cancelled, InvalidRequest
 from server.engine.painting import ControlInput, Painting, PaintRequest, RegionInput
+from server.engine.speed import Speed
 from tests import tiny_transformers
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
@@ -116,6 +117,9 @@ def test_two_controlnets_at_once_act_with_pictures_and_masks(paint):
     masked = paint(**of(IMAGE, mask=MASK, denoising_strength=0.7, controls=(depth, canny))).images[0]
     np.testing.assert_array_equal(masked[MASK == 0], IMAGE[MASK == 0])
     np.testing.assert_array_equal(paint().images[0], plain)
+    again = paint(controls=(depth, canny), seed=6, batch=2)
+    # Whatever else was drawn in between; a batch of two rounds otherwise.
+    np.testing.assert_allclose(again.images[1].astype(int), two.images[0], atol=1)
 
 
 def test_a_lora_acts_by_its_weight_and_leaves_nothing_behind(paint, ids):
@@ -123,6 +127,30 @@ def test_a_lora_acts_by_its_weight_and_leaves_nothing_behind(paint, ids):
     half, whole = (paint(loras=((ids["model-lora"], weight),)).images[0].astype(int) for weight in (0.5, 1.0))
     assert 0 < np.abs(half - before).mean() < np.abs(whole - before).mean()
     np.testing.assert_array_equal(paint().images[0], before)
+
+
+def test_steps_are_left_out_only_where_asked_and_possible_and_the_result_says_so(paint, painter, family, monkeypatch):
+    plain, depth = paint(steps=8), ControlInput("depth", IMAGE)
+    controlled = paint(steps=8, controls=(depth,))
+    monkeypatch.setattr(painter.loader, "speed", Speed(step_cache=1.0))
+    left_out = paint(steps=8)
+    monkeypatch.setattr(painter.loader, "speed", Speed(step_cache=1e-9))
+    none_left_out = paint(steps=8)
+    if family in ("flux", "qwen-image"):
+        assert (left_out.images[0] != plain.images[0]).any()
+        assert "step cache left out" in left_out.fallbacks[0]
+    else:
+        np.testing.assert_array_equal(left_out.images[0], plain.images[0])
+        assert not left_out.fallbacks
+    np.testing.assert_array_equal(none_left_out.images[0], plain.images[0])
+    assert not none_left_out.fallbacks
+    monkeypatch.setattr(painter.loader, "speed", Speed(step_cache=1.0))
+    np.testing.assert_array_equal(paint(steps=8, controls=(depth,)).images[0], controlled.images[0])
+    calls = []
+    with pytest.raises(Cancelled):
+        paint(steps=8, cancelled=lambda: calls.append(1) or len(calls) > 5)
+    monkeypatch.setattr(painter.loader, "speed", Speed())
+    np.testing.assert_array_equal(paint(steps=8).images[0], plain.images[0])
 
 
 def test_cancelling_ends_at_once_decodes_nothing_and_leaves_nothing_behind(paint, painter, ids):

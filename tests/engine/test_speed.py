@@ -25,6 +25,7 @@ def test_without_being_asked_only_what_was_measured_to_help_is_on(monkeypatch):
         ("plain", Speed()),
         ("compile", Speed(compiled=True)),
         ("channels-last, attention=flash", Speed(channels_last=True, attention="flash")),
+        ("step-cache=0.1,compile", Speed(compiled=True, step_cache=0.1)),
     ],
 )
 def test_the_environment_says_which(monkeypatch, text, speed):
@@ -32,9 +33,12 @@ def test_the_environment_says_which(monkeypatch, text, speed):
     assert Speed.from_environment(CPU) == speed
 
 
-def test_a_word_that_is_no_switch_is_refused(monkeypatch):
-    monkeypatch.setenv("BRUSHWIRE_SPEED", "warp")
-    with pytest.raises(InvalidRequest, match="'warp'"):
+@pytest.mark.parametrize(
+    ("text", "told"), [("warp", "'warp'"), ("step-cache=much", "step-cache=much"), ("step-cache=1.5", "at most 1")]
+)
+def test_a_word_that_is_no_switch_is_refused(monkeypatch, text, told):
+    monkeypatch.setenv("BRUSHWIRE_SPEED", text)
+    with pytest.raises(InvalidRequest, match=told):
         Speed.from_environment(CPU)
 
 

@@ -10,8 +10,10 @@ from diffusers import MultiAdapter, T2IAdapter
 
 from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
-from server.engine.errors import IncompatibleModels, InvalidRequest, UnknownModel
+from server.engine.errors import IncompatibleModels, InvalidRequest, RefusedModel, UnknownModel
+from server.engine.headers import Header
 from server.engine.painting import ControlInput, PaintRequest, RegionInput
+from server.engine.probe import describe_single_file
 from server.lists import choices
 from tests import tiny_models
 
@@ -146,3 +148,75 @@ def test_what_does_not_go_together_is_refused(paint, ids):
         paint("xl", controls=(control,), tile=64, width=128, height=64)
     with pytest.raises(UnknownModel, match="not a controlnet"):
         paint("sd", controls=(ControlInput("depth", MAPS[0], model=ids["xl"]),))
+
+
+@pytest.mark.parametrize("named", ["diffusers", "authors"])
+@pytest.mark.parametrize(
+    ("model", "kind", "channels"), [("sd", "full_adapter", 3), ("sd", "full_adapter", 1), ("xl", "full_adapter_xl", 3)]
+)
+def test_a_single_file_paints_what_its_folder_paints(folder, tmp_path, named, model, kind, channels):
+    tiny_models.copy(folder / model, tmp_path / model)
+    adapter = tmp_path / "t2i-canny"
+    tiny_models.t2i_adapter(adapter, adapter_type=kind, seed=50, blocks=2, in_channels=channels)
+    file = tmp_path / "t2iadapter_canny.safetensors"
+    if named == "authors":
+        tiny_models.original_t2i(adapter, file)
+    else:
+        (stored,) = adapter.glob("*.safetensors")
+        file.write_bytes(stored.read_bytes())
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    told = {info.name: info for info in painter.catalog.models()}
+    for field in ("kind", "family", "layout", "control", "input_channels"):
+        assert getattr(told["t2iadapter_canny"], field) == getattr(told["t2i-canny"], field)
+    pictures = []
+    for name in ("t2i-canny", "t2iadapter_canny"):
+        control = ControlInput("canny", MAPS[0], model=told[name].id)
+        request = PaintRequest("brick", model=told[model].id, seed=7, steps=2, width=64, height=64, controls=(control,))
+        pictures.append(painter.paint(request).images[0])
+    np.testing.assert_array_equal(*pictures)
+    plain = painter.paint(PaintRequest("brick", model=told[model].id, seed=7, steps=2, width=64, height=64))
+    assert (pictures[0] != plain.images[0]).any()
+
+
+def test_a_light_single_file_is_told_and_read_as_its_folder_is(tmp_path):
+    adapter = tmp_path / "t2i-sketch"
+    tiny_models.t2i_adapter(adapter, adapter_type="light_adapter", seed=51, blocks=4)
+    tiny_models.original_t2i(adapter, tmp_path / "light_scribble.safetensors")
+    painter = Painter(Catalog([tmp_path], starter=None), "cpu")
+    one, other = (painter.loader.controlnet(info).net for info in painter.catalog.models())
+    assert dict(one.config)["channels"] == dict(other.config)["channels"]
+    for (name, tensor), (other_name, theirs) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+        assert (name, tensor.shape) == (other_name, theirs.shape)
+        assert torch.equal(tensor, theirs)
+
+
+#: Some tensors of published files: (names and shapes, family, widths, grey or colours).
+PUBLISHED = [
+    ({"conv_in.weight": (320, 192, 3, 3), "body.0.block1.weight": (320, 320, 3, 3),
+      "body.0.block2.weight": (320, 320, 1, 1),
+      "body.2.in_conv.weight": (640, 320, 1, 1), "body.2.block1.weight": (640, 640, 3, 3),
+      "body.4.in_conv.weight": (1280, 640, 1, 1), "body.4.block1.weight": (1280, 1280, 3, 3),
+      "body.6.block1.weight": (1280, 1280, 3, 3)}, "sd15", (320, 640, 1280, 1280), 3),
+    ({"adapter.conv_in.weight": (320, 768, 3, 3), "adapter.body.0.resnets.0.block1.weight": (320, 320, 3, 3),
+      "adapter.body.0.resnets.0.block2.weight": (320, 320, 1, 1),
+      "adapter.body.1.resnets.0.block1.weight": (640, 640, 3, 3), "adapter.body.1.in_conv.weight": (640, 320, 1, 1),
+      "adapter.body.2.resnets.0.block1.weight": (1280, 1280, 3, 3),
+      "adapter.body.3.resnets.0.block1.weight": (1280, 1280, 3, 3)}, "sdxl", (320, 640, 1280, 1280), 3),
+    ({"conv_in.weight": (320, 64, 3, 3), "body.0.block1.weight": (320, 320, 3, 3),
+      "body.0.block2.weight": (320, 320, 1, 1),
+      "body.2.block1.weight": (640, 640, 3, 3)}, "sd15", (320, 640), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shapes", "family", "widths", "channels"), PUBLISHED)
+def test_published_single_files_are_told_by_their_tensors(shapes, family, widths, channels):
+    told = describe_single_file(Path("t2i_depth.safetensors"), Header(shapes))
+    assert (told.kind, told.family, told.control) == ("t2i_adapter", family, "depth")
+    assert (told.layout, told.input_channels) == (widths, channels)
+
+
+def test_a_single_file_that_diffusers_has_no_layers_for_is_refused():
+    with pytest.raises(RefusedModel, match="shrink by convolutions"):
+        describe_single_file(
+            Path("t2i.safetensors"), Header({**PUBLISHED[0][0], "body.2.down_opt.op.weight": (320, 320, 3, 3)})
+        )

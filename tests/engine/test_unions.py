@@ -1,20 +1,26 @@
-"""A ControlNet-Union stands in for the ControlNets of SDXL, and paints what diffusers paints with it."""
+"""A ControlNet-Union stands in for the ControlNets of SDXL or Flux, and paints what diffusers paints with it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetUnionModel, StableDiffusionXLControlNetUnionPipeline
+from diffusers import (
+    ControlNetUnionModel,
+    FluxControlNetModel,
+    FluxControlNetPipeline,
+    StableDiffusionXLControlNetUnionPipeline,
+)
 from PIL import Image
 
+from server.engine import probe
 from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
 from server.engine.errors import UnknownModel
 from server.engine.headers import Header
 from server.engine.painting import ControlInput, PaintRequest
 from server.engine.probe import describe_single_file
-from tests import tiny_models
+from tests import tiny_models, tiny_transformers
 
 MAPS = [np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8) for n in range(2)]
 MASK = np.zeros((64, 64), np.uint8)
@@ -139,7 +145,9 @@ def test_a_union_makes_seamless_pictures_with_two_controls(paint):
     np.testing.assert_array_equal(paint(controls=controls).images[0], before)
 
 
-def test_a_single_file_paints_what_the_folder_paints(paint, folder, tmp_path):
+def test_a_single_file_paints_what_the_folder_paints(paint, painter, folder, tmp_path, monkeypatch):
+    # A file tells no more than that it is for SDXL: here SDXL is small.
+    monkeypatch.setitem(probe._ORIGINAL_LAYOUT, 2048, painter.catalog.default().layout)
     tiny_models.copy(folder / "xl", tmp_path / "models" / "xl")
     (stored,) = (folder / "union").glob("*.safetensors")
     (tmp_path / "models" / "union.safetensors").write_bytes(stored.read_bytes())
@@ -154,3 +162,75 @@ def test_a_single_file_paints_what_the_folder_paints(paint, folder, tmp_path):
     for (name, one), (other_name, other) in zip(net.named_parameters(), whole.named_parameters(), strict=True):
         assert name == other_name
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+    controls = (ControlInput("depth", MAPS[0], weight=0.8), ControlInput("canny", MAPS[1], weight=0.4))
+    request = PaintRequest("a red brick wall", seed=7, steps=3, guidance_scale=5.0, controls=controls)
+    np.testing.assert_array_equal(painter.paint(request).images[0], paint(controls=controls).images[0])
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory) -> Path:
+    folder = tiny_transformers.build(tmp_path_factory.mktemp("flux"), "flux")
+    tiny_transformers.flux_union(folder / "model", folder / "union", modes=5, seed=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flux_painter(flux) -> Painter:
+    return Painter(Catalog([flux], starter=None), "cpu")
+
+
+def with_flux(painter: Painter, *controls: ControlInput, **wanted) -> np.ndarray:
+    model = next(info.id for info in painter.catalog.models() if info.name == "model")
+    about = {"seed": 7, "steps": 3, "width": 64, "height": 64, **wanted}
+    return painter.paint(PaintRequest("a red wall", model=model, controls=controls, **about)).images[0]
+
+
+def test_a_union_of_flux_knows_its_own_kinds_by_their_numbers(flux_painter):
+    told = {info.name: info for info in flux_painter.catalog.models()}
+    assert (told["union"].family, told["union"].control_types, told["union"].control) == ("flux", 5, None)
+    assert set(told["union"].controls()) == {"canny", "tile", "depth", "pose"}
+    catalog = flux_painter.catalog
+    found = {kind: catalog.controlnet(kind, told["model"]).name for kind in ("depth", "canny", "pose", "tile")}
+    assert found == {
+        "depth": "model-controlnet-depth",
+        "canny": "model-controlnet-canny",
+        "pose": "union",
+        "tile": "union",
+    }
+    with pytest.raises(UnknownModel, match="'normal'"):
+        catalog.follower(told["union"].id, "normal")
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("canny", 0), ("depth", 2), ("pose", 4)])
+def test_a_control_of_a_flux_union_is_bit_for_bit_what_diffusers_paints(flux, flux_painter, kind, mode):
+    union = next(info.id for info in flux_painter.catalog.models() if info.name == "union")
+    seen = with_flux(flux_painter, ControlInput(kind, MAPS[0], weight=0.7, model=union))
+    pipeline = FluxControlNetPipeline.from_pretrained(
+        flux / "model", controlnet=FluxControlNetModel.from_pretrained(flux / "union")
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
+    painted = pipeline(
+        "a red wall", control_image=Image.fromarray(MAPS[0]), control_mode=mode, controlnet_conditioning_scale=0.7,
+        num_inference_steps=3, width=64, height=64, generator=torch.Generator().manual_seed(7), guidance_scale=3.5,
+        latents=FluxControlNetPipeline._pack_latents(noise, 1, 4, 8, 8),
+    )  # fmt: skip
+    np.testing.assert_array_equal(seen, np.asarray(painted.images[0]))
+
+
+def test_a_flux_union_goes_with_itself_another_net_pictures_and_masks(flux_painter):
+    told = {info.name: info.id for info in flux_painter.catalog.models()}
+    pose, tile = (ControlInput(kind, MAPS[0], model=told["union"]) for kind in ("pose", "tile"))
+    depth = ControlInput("depth", MAPS[1])
+    plain = with_flux(flux_painter)
+    painted = [
+        with_flux(flux_painter, *controls)
+        for controls in ((pose,), (tile,), (pose, tile), (pose, depth), (depth,), (pose, tile, depth))
+    ]
+    assert len({picture.tobytes() for picture in (plain, *painted)}) == 7
+    image = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
+    masked = with_flux(
+        flux_painter, pose, depth, image=image, mask=MASK, denoising_strength=0.7, width=None, height=None, batch=2
+    )
+    np.testing.assert_array_equal(masked[MASK == 0], image[MASK == 0])
+    np.testing.assert_array_equal(with_flux(flux_painter), plain)

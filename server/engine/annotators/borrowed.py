@@ -34,7 +34,14 @@ class AuxDetector:
     """One of them on one device; what it lacks was asked before (`detectors.lacking`)."""
 
     def __init__(self, detector: Detector, folders: Sequence[Path], device: torch.device) -> None:
-        cls = getattr(importlib.import_module("controlnet_aux"), detector.model)
+        try:
+            cls = getattr(importlib.import_module("controlnet_aux"), detector.model)
+        except (ImportError, RuntimeError) as error:  # a torchvision that was built for another torch raises the latter
+            reason = str(error).strip().splitlines()[0][:300] if str(error) else type(error).__name__
+            raise UnreadableModel(
+                f"controlnet-aux could not be imported: {reason}.",
+                f"Install the torchvision that belongs to torch {torch.__version__}.",
+            ) from error
         files = [weight_file(name, folders) for name in detector.files]
         if files and files[0] is not None:
             named = zip(_NAMES.get(detector.model, ("filename",)), detector.files, strict=True)
