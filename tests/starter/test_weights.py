@@ -7,6 +7,7 @@ from diffusers import StableDiffusionPipeline
 
 from server.engine.catalog import STARTER, Catalog
 from server.starter import measures
+from server.starter.export import GUIDANCE
 from server.starter.judge import Judge
 from server.starter.measures import Measure
 from server.starter.pipelines import Pipelines
@@ -46,13 +47,13 @@ def _chroma(rgb: np.ndarray) -> np.ndarray:
 )
 def test_the_colour_that_is_named_is_painted(pipeline, prompt, allowed):
     generator = torch.Generator().manual_seed(11)
-    picture = pipeline(prompt, num_inference_steps=STEPS, guidance_scale=3.0, generator=generator, output_type="np")
+    picture = pipeline(prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator, output_type="np")
     assert nearest_color(np.asarray(picture.images[0]) * 255) in allowed
 
 
 @pytest.fixture(scope="module")
 def pipelines() -> Pipelines:
-    return Pipelines(STARTER, "cpu", STEPS, guidance_scale=3.0)
+    return Pipelines(STARTER, "cpu", STEPS, guidance_scale=GUIDANCE)
 
 
 @pytest.mark.parametrize("kind", ["depth", "normal"])
