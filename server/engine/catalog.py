@@ -208,13 +208,13 @@ class Catalog:
         folders = (one for one in self._models.values() if one.kind == "checkpoint" and one.path.is_dir())
         return next((one for one in folders if one.family == info.family and one.layout == info.layout), None)
 
-    def _incomplete(self, info: ModelInfo, missing: list[parts.Slot]) -> RefusedModel:
+    @staticmethod
+    def _incomplete(info: ModelInfo, missing: list[parts.Slot]) -> RefusedModel:
         lacking = "; ".join(slot.published for slot in missing)
-        places = ", ".join(str(folder) for folder in self.folders)
         return RefusedModel(
             f"{info.path.name} holds the transformer of a {info.family} model, and nothing here fits it as: {lacking}.",
-            f"Put what is missing into a models folder ({places}), under any name that tells what it is, or a whole "
-            f"diffusers folder of {info.family}.",
+            "Put the files that are named into the models folder (brushwire doctor tells where it is), or a whole "
+            f"diffusers folder of {info.family}. The page on checkpoints says which files go together.",
         )
 
     def _refuse(self, root: Path, path: Path, error: RefusedModel) -> None:
