@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from server.engine import esrgan_names, parts
+from server.engine.descriptions import Description, Kind
 from server.engine.detectors import AUX_FOLDER, ESTIMATORS
 from server.engine.errors import RefusedModel, UnknownModel
 from server.engine.headers import read_header
 from server.engine.probe import (
     DESCRIBED,
-    Description,
-    Kind,
     describe_pipeline,
     describe_single_file,
     pickle_refusal,

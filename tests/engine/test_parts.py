@@ -12,9 +12,10 @@ import transformers
 from accelerate import init_empty_weights
 
 from server.engine import part_configs
+from server.engine.descriptions import Description
 from server.engine.errors import RefusedModel
 from server.engine.headers import Header
-from server.engine.probe import Description, describe_single_file
+from server.engine.probe import describe_single_file
 from server.engine.vocabularies import CONFIGS
 from tests import tiny_singles
 from tests.engine.test_catalog import ORIGINAL, ORIGINAL_XL
