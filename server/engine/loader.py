@@ -183,6 +183,9 @@ class Loader:
                     if is_out_of_memory(error):
                         raise
                     raise _unreadable(info, error) from error
+            if self.device.type == "cpu":
+                for module in model.modules():
+                    align(module)
             self._loaded[info.id] = model
         self._loaded.move_to_end(info.id)
         place = self.device if resident else torch.device("cpu")
@@ -228,8 +231,6 @@ class Loader:
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
                 part.eval().requires_grad_(False)
-                if self.device.type == "cpu":
-                    align(part)
         self.speed.apply(parts[family.denoiser], [parts["vae"]] if family.denoiser == "unet" else [])
         options = {**family.absent}
         if "force_zeros_for_empty_prompt" in pipeline.config:
