@@ -15,6 +15,7 @@ from server.engine import part_configs
 from server.engine.descriptions import Description
 from server.engine.errors import RefusedModel
 from server.engine.headers import Header
+from server.engine.parts import Found, Part, choose
 from server.engine.probe import describe_single_file
 from server.engine.vocabularies import CONFIGS
 from tests import tiny_singles
@@ -161,3 +162,23 @@ def test_autoencoders_of_one_architecture_go_with_their_family():
         for name, vae in (("flux", flux), ("film", film))
     }
     assert fitting == {"flux": ["sd3", "flux", "z-image"], "film": ["qwen-image"]}  # to name one is to mean it
+
+
+def test_an_autoencoder_or_an_encoder_of_another_family_fills_no_slot():
+    encoders = [
+        Found(Part("clip", "", 768), Path("l")), Found(Part("clip", "", 1280), Path("g")),
+        Found(Part("t5", "", 4096), Path("t5")), Found(Part("t5", "", 2048), Path("smaller")),
+    ]  # fmt: skip
+    vaes = {name: Found(Part("vae", "", 16), Path(name), name) for name in ("sd3", "flux")}
+    for family, transformer in (
+        ("sd3", Part("transformer", "", 4096, 2048)),
+        ("flux", Part("transformer", "", 4096, 768)),
+    ):
+        sources, missing = choose(family, transformer, 16, [], [*reversed(encoders), *vaes.values()])
+        assert missing == []
+        paths = {source.slot: str(source.path) for source in sources}
+        assert paths.pop("vae") == family
+        assert set(paths.values()) == ({"l", "g", "t5"} if family == "sd3" else {"l", "t5"})
+        other = vaes["flux" if family == "sd3" else "sd3"]
+        _, missing = choose(family, transformer, 16, [], [*encoders[:2], other])
+        assert [slot.name for slot in missing] == (["vae"] if family == "sd3" else ["text_encoder_2", "vae"])
