@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -26,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 import server.engine
+from server.engine.loader import align
 
 CLIP = Path(server.engine.__file__).parent / "configs" / "clip"
 
@@ -184,6 +186,14 @@ def original(folder: Path, file: Path) -> None:
             attention = "mid.attn_1" in names(name) and tensor.ndim == 2
             state[prefix + names(name)] = (tensor[..., None, None] if attention else tensor).contiguous()
     save_file(state, file)
+
+
+def aligned(pipeline: Any) -> Any:
+    """A pipeline that diffusers loaded, its tensors laid out as our loader lays them: the last bits hang on it."""
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            align(part)
+    return pipeline
 
 
 def configurations(folder: Path, to: Path) -> None:

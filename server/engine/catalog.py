@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from server.engine import esrgan_names
+from server.engine import esrgan_names, parts
+from server.engine.descriptions import Description, Kind
 from server.engine.detectors import AUX_FOLDER, ESTIMATORS
 from server.engine.errors import RefusedModel, UnknownModel
 from server.engine.headers import read_header
 from server.engine.probe import (
     DESCRIBED,
-    Description,
-    Kind,
     describe_pipeline,
     describe_single_file,
     pickle_refusal,
@@ -42,7 +41,8 @@ class ModelInfo(Description):
 
     id: opaque, stable across restarts. name: for people. path: a diffusers folder or a .safetensors file; it never
     comes from, and never goes to, a client. starter: whether it ships with the project. base: for a single file that
-    holds a transformer alone, the folder that has the rest.
+    holds a transformer alone, the folder that has the rest. sources: for a single file without such a folder, where
+    each part of its pipeline lies.
     """
 
     id: str = ""
@@ -50,6 +50,7 @@ class ModelInfo(Description):
     path: Path = Path()
     starter: bool = False
     base: Path | None = None
+    sources: tuple[parts.Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,19 +170,51 @@ class Catalog:
         self._complete()
 
     def _complete(self) -> None:
-        """Give each single file that holds a transformer alone the folder of its family; refuse it without one."""
-        for info in list(self._models.values()):
-            if info.kind != "checkpoint" or info.path.is_dir() or info.family in ("sd15", "sdxl"):
-                continue
-            whole = (one for one in self._models.values() if one.kind == "checkpoint" and one.path.is_dir())
-            base = next((one for one in whole if one.family == info.family and one.layout == info.layout), None)
+        """Give each single file of a transformer what it lacks of its pipeline; refuse it where that is not there.
+
+        A file that holds everything needs nothing. Another one takes all but its transformer from a diffusers folder
+        of its family; without one, each part from itself or else from a file or a folder of that part alone, of several
+        that fit the largest, which is the most exact.
+        """
+        singles = [
+            info for info in self._models.values()
+            if info.kind == "checkpoint" and info.networks and not info.path.is_dir()
+        ]  # fmt: skip
+        others = sorted(
+            (info for info in self._models.values() if info.kind in ("text_encoder", "vae")),
+            key=lambda info: (-info.size_bytes, info.name.lower(), info.id),
+        )
+        beside = [parts.Found(part, info.path, info.family) for info in others for part in info.networks]
+        for info in singles:
+            transformer, *rest = info.networks
+            own = [parts.Found(part, info.path) for part in rest]
+            sources, missing = parts.choose(info.family, transformer, info.latent_channels, own, beside)
+            whole = all(source.path == info.path for source in sources)
+            base = None if whole and not missing else self._base(info)
             if base is not None:
                 self._models[info.id] = replace(info, base=base.path, native_size=base.native_size)
-                continue
-            del self._models[info.id]
-            reason = f"{info.path.name} holds the transformer of a {info.family} model alone."
-            remedy = f"Put a diffusers folder of {info.family} beside it, whose text encoders and autoencoder it takes."
-            self._refused.append(Refused(info.path.name, RefusedModel(reason, remedy)))
+            elif missing:
+                del self._models[info.id]
+                self._refused.append(Refused(info.path.name, self._incomplete(info, missing)))
+            else:
+                taken = {source.path for source in sources if source.path != info.path}
+                size = info.size_bytes + sum(other.size_bytes for other in others if other.path in taken)
+                painter = parts.Source("transformer", info.path, transformer.prefix)
+                self._models[info.id] = replace(info, size_bytes=size, sources=(painter, *sources))
+
+    def _base(self, info: ModelInfo) -> ModelInfo | None:
+        """The first diffusers folder whose transformer is as wide as the file's."""
+        folders = (one for one in self._models.values() if one.kind == "checkpoint" and one.path.is_dir())
+        return next((one for one in folders if one.family == info.family and one.layout == info.layout), None)
+
+    @staticmethod
+    def _incomplete(info: ModelInfo, missing: list[parts.Slot]) -> RefusedModel:
+        lacking = "; ".join(slot.published for slot in missing)
+        return RefusedModel(
+            f"{info.path.name} holds the transformer of a {info.family} model, and nothing here fits it as: {lacking}.",
+            "Put the files that are named into the models folder (brushwire doctor tells where it is), or a whole "
+            f"diffusers folder of {info.family}. The page on checkpoints says which files go together.",
+        )
 
     def _refuse(self, root: Path, path: Path, error: RefusedModel) -> None:
         self._refused.append(Refused(path.relative_to(root).as_posix(), error))
@@ -301,8 +334,8 @@ def _class_of(config: Mapping[str, Any]) -> str:
 
 def _is_part(path: Path, config: dict[str, Any]) -> bool:
     """Whether the folder is a pipeline's own part; ControlNets may lie within a pipeline's folder without being one."""
-    own = ("AutoencoderKL", "CLIPVisionModelWithProjection")
-    return _class_of(config) in own and (path.parent / "model_index.json").is_file()
+    nets = ("ControlNet", "T2IAdapter")
+    return not any(word in _class_of(config) for word in nets) and (path.parent / "model_index.json").is_file()
 
 
 def _escapes(path: Path) -> RefusedModel:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from server.engine import conditioning, families, flow, image_prompts, previews
 from server.engine.compositing import latent_cover
+from server.engine.descriptions import UNION_TYPES
 from server.engine.loader import Checkpoint
 from server.engine.painting import Progress
 from server.engine.plan import Plan
-from server.engine.probe import UNION_TYPES
 from server.engine.regions import composing
 from server.engine.sampling import CleanLatents, KeepOutside, VariedNoise, before_each_call, changing_words, raise_if
 from server.engine.work import Work

@@ -23,6 +23,9 @@ _TENSORS: tuple[tuple[Family, tuple[str, ...]], ...] = (
     ("flux", ("double_blocks.0.img_attn.qkv.weight", "single_transformer_blocks.0.norm.linear.weight")),
     ("sd3", ("joint_blocks.0.context_block.attn.qkv.weight", "transformer_blocks.0.norm1_context.linear.weight")),
 )
+#: What takes the pooled text in FLUX.1, and what makes the latents in each family.
+_WHOLE_TEXT = ("vector_in.in_layer.weight", "time_text_embed.text_embedder.linear_1.weight")
+_MADE = ("final_layer.linear.weight", "proj_out.weight", "all_final_layer.2-1.linear.weight")
 #: The same in LoRAs, which hold some of the layers alone.
 _ADAPTED: tuple[tuple[Family, tuple[str, ...]], ...] = (
     ("flux", ("single_transformer_blocks", "single_blocks.", "double_blocks.", "_single_blocks_", "_double_blocks_")),
@@ -47,12 +50,16 @@ def layout(family: Family, config: Mapping[str, Any]) -> tuple[int, ...]:
     return channels, int(config["num_attention_heads"]) * int(config["attention_head_dim"])
 
 
-def transformer_family(shapes: Mapping[str, tuple[int, ...]]) -> Family | None:
-    """The family of a single file by its tensors' names; None if it is none of those with a transformer."""
-    return next(
-        (family for family, parts in _TENSORS if any(key.endswith(parts) for key in shapes)),
-        None,
-    )
+def transformer(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Family, str] | None:
+    """The family of a single file by its tensors' names, and the end of the name that tells it.
+
+    None if it is none of those with a transformer. A ControlNet has its base's names too: look for it before.
+    """
+    for family, marks in _TENSORS:
+        for mark in marks:
+            if any(key.endswith(mark) for key in shapes):
+                return family, mark
+    return None
 
 
 def adapter_family(shapes: Mapping[str, tuple[int, ...]]) -> Family | None:
@@ -74,6 +81,22 @@ def tensor_layout(family: Family, shapes: Mapping[str, tuple[int, ...]]) -> tupl
         if key.endswith(names) and len(shape) in (2, 4):
             return (shape[1] if len(shape) == 4 else shape[1] // 4), shape[0]
     return ()
+
+
+def stranger(family: Family, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> str:
+    """What a transformer is that has a family's names and is none of its models for words; empty for all others.
+
+    prefix: of the names of its tensors in the file.
+    """
+    if family == "flux" and not any(f"{prefix}{name}" in shapes for name in _WHOLE_TEXT):
+        return "its transformer takes no pooled text, as Chroma's or FLUX.2's"
+    if family == "z-image" and any(key.startswith(f"{prefix}siglip") for key in shapes):
+        return "its transformer takes pictures beside the words"
+    made = next((shapes[prefix + name] for name in _MADE if f"{prefix}{name}" in shapes), ())
+    taken = tensor_layout(family, shapes)
+    if made and taken and made[0] != 4 * taken[0]:
+        return f"its transformer takes {taken[0]} channels and makes {made[0] // 4}, as those that fill or follow edges"
+    return ""
 
 
 def few_steps(name: str) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,20 +29,18 @@ from diffusers import (
 )
 from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file
-from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
-from server.engine import families, registry, t2i_names
+from server.engine import families, registry, single_files, t2i_names
 from server.engine.catalog import ModelInfo
 from server.engine.errors import EngineError, UnreadableModel
 from server.engine.headers import read_header
 from server.engine.memory import device_budget, is_out_of_memory, release_cached
-from server.engine.probe import check_weights, variant
+from server.engine.probe import check_weights, variant, weight_files
 from server.engine.remembering import Remembered, Seen
 from server.engine.speed import Speed
-
-#: Configurations for single files: one folder for each family, and CLIP's vocabulary.
-CONFIGS = Path(__file__).parent / "configs"
+from server.engine.vocabularies import CONFIGS, clip_tokenizer
 
 # from_pretrained patches module registration process-wide, so that two loads at once corrupt each other.
 _LOADING = Lock()
@@ -185,6 +183,9 @@ class Loader:
                     if is_out_of_memory(error):
                         raise
                     raise _unreadable(info, error) from error
+            if self.device.type == "cpu":
+                for module in model.modules():
+                    align(module)
             self._loaded[info.id] = model
         self._loaded.move_to_end(info.id)
         place = self.device if resident else torch.device("cpu")
@@ -194,6 +195,11 @@ class Loader:
         return model
 
     def _expected_bytes(self, info: ModelInfo) -> int:
+        if info.sources:  # of which some may be stored in 8 bits
+            paths = {source.path for source in info.sources}
+            files = [file for path in paths for file in (weight_files(path) if path.is_dir() else [path])]
+            numbers = sum(prod(shape) for file in files for shape in read_header(file).shapes.values())
+            return numbers * self.dtype.itemsize
         # Stored in half precision and loaded in full, a file doubles; the header's dtypes are not worth more care.
         return info.size_bytes * (2 if self.dtype == torch.float32 else 1)
 
@@ -237,11 +243,15 @@ class Loader:
 
     def _load_single_file(self, info: ModelInfo, cls: Any, family: registry.FamilyPipelines) -> Any:
         markers = read_header(info.path).shapes
+        if info.sources:
+            return single_files.pipeline(info, self.dtype, self.configs)
         if info.base is not None:
             module = getattr(diffusers, DiffusionPipeline.load_config(info.base)[family.denoiser][1])
+            # FLUX.1 [schnell] is [dev] without this, and either may lie beside a folder of the other.
+            guided = {"guidance_embeds": any("guidance" in name for name in markers)} if info.family == "flux" else {}
             transformer = module.from_single_file(
                 str(info.path), config=str(info.base), subfolder=family.denoiser, local_files_only=True,
-                dtype=self.dtype,
+                dtype=self.dtype, **guided,
             )  # fmt: skip
             missing = [part for part in family.optional if not (info.base / part).is_dir()]
             return cls.from_pretrained(
@@ -258,28 +268,20 @@ class Loader:
         return cls.from_single_file(
             str(info.path), config=str(config), local_files_only=True, dtype=self.dtype, unet=unet,
             scheduler=_single_file_scheduler(config, markers, info),
-            **{words: self._clip_tokenizer(words == "tokenizer_2" or second) for _, words in family.encoders},
+            **{words: clip_tokenizer(words == "tokenizer_2" or second) for _, words in family.encoders},
             **family.absent,
         )  # fmt: skip
 
-    def _clip_tokenizer(self, is_open_clip: bool) -> CLIPTokenizer:
-        # OpenCLIP (SD 2.x, SDXL's second text encoder) was trained with "!" (id 0) as its padding.
-        padding = {"pad_token": "!"} if is_open_clip else {}
-        return CLIPTokenizer.from_pretrained(CONFIGS / "clip", model_max_length=77, local_files_only=True, **padding)
-
     def _load_autoencoder(self, info: ModelInfo, checkpoint: Checkpoint) -> Autoencoder:
+        own = checkpoint.parts["vae"]
         if info.path.is_dir():
             check_weights(info.path)
-            vae = AutoencoderKL.from_pretrained(
+            vae = type(own).from_pretrained(
                 info.path, dtype=self.dtype, local_files_only=True, use_safetensors=True, variant=variant(info.path)
             )
         else:
             read_header(info.path)
-            with tempfile.TemporaryDirectory() as config:
-                checkpoint.parts["vae"].save_config(Path(config) / "vae")
-                vae = AutoencoderKL.from_single_file(
-                    str(info.path), config=config, subfolder="vae", local_files_only=True, dtype=self.dtype
-                )
+            vae = single_files.autoencoder(info, dict(own.config), self.dtype)
         return Autoencoder(info, vae.eval().requires_grad_(False))
 
     def _load_image_encoder(self, info: ModelInfo) -> ImageEncoder:
@@ -349,6 +351,17 @@ def weight_dtype(device: torch.device) -> torch.dtype:
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def align(module: torch.nn.Module) -> None:
+    """Lay a module's tensors out as fresh ones lie.
+
+    Those that are mapped from a file begin wherever its header ends, and the last bits of a sum on a CPU depend on
+    where its terms begin: without this the same weights would paint otherwise from another file.
+    """
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
 
 
 def weight_bytes(module: torch.nn.Module) -> int:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.descriptions import CONTROLS
 from server.engine.errors import InvalidRequest
-from server.engine.probe import CONTROLS
 
 Pixels = NDArray[Any]
 Phase = Literal[

@@ -14,9 +14,9 @@ from server.engine import compositing, prompts
 from server.engine.catalog import Catalog, ModelInfo
 from server.engine.compositing import Float, Region
 from server.engine.controls import control_image
+from server.engine.descriptions import Task
 from server.engine.errors import IncompatibleModels, InvalidRequest
 from server.engine.painting import PaintRequest, Pixels, RegionInput
-from server.engine.probe import Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,84 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from server.engine import families, lycoris_names, t2i_names
+from server.engine import families, lycoris_names, parts, t2i_names
+from server.engine.descriptions import Control, Description, Task
 from server.engine.errors import RefusedModel
 from server.engine.families import Family
 from server.engine.headers import Header, read_header
-
-Kind = Literal["checkpoint", "controlnet", "t2i_adapter", "lora", "vae", "image_adapter", "image_encoder", "embedding"]
-Task = Literal["text-to-image", "image-to-image", "inpaint"]
-Control = Literal["depth", "normal", "pose", "canny", "scribble", "lineart", "segmentation", "softedge", "mlsd", "tile"]
-CONTROLS: tuple[str, ...] = get_args(Control)
-#: The numbers by which a family's ControlNet-Unions tell their controls apart; the first ones of SDXL's have no tile.
-UNION_TYPES: dict[Family, dict[str, int]] = {
-    "sdxl": {
-        "pose": 0, "depth": 1, "softedge": 2, "scribble": 2, "canny": 3, "lineart": 3, "mlsd": 3, "normal": 4,
-        "segmentation": 5, "tile": 6,
-    },
-    "flux": {"canny": 0, "tile": 1, "depth": 2, "pose": 4},
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Description:
-    """What can be told about a model without its tensors.
-
-    family: see `families.Family`.
-    size_bytes: of the weights. native_size: pixels of the side that a checkpoint was trained at, 0 for other kinds.
-    tasks: what a checkpoint can do. layout: latent channels, width of the text embedding and widths of the levels
-    of the UNet; a ControlNet fits a checkpoint of the same family and layout. input_channels: of the denoiser (more
-    than the latent channels for a checkpoint that was trained to inpaint). control: what a ControlNet or a T2I-Adapter
-    looks at. control_types: how many types of controls a ControlNet-Union tells apart, 0 for all others.
-    """
-
-    kind: Kind
-    family: Family
-    size_bytes: int = 0
-    native_size: int = 0
-    tasks: tuple[Task, ...] = ()
-    layout: tuple[int, ...] = ()
-    input_channels: int = 0
-    control: Control | None = None
-    control_types: int = 0
-
-    @property
-    def latent_channels(self) -> int:
-        """Channels of the latents; 0 for a LoRA."""
-        return self.layout[0] if self.layout else 0
-
-    @property
-    def cell(self) -> int:
-        """Pixels that the sides of what a checkpoint paints are a multiple of."""
-        return 8 if self.family in ("sd15", "sdxl") else 16
-
-    def shows(self, control: str) -> bool:
-        """Whether this ControlNet or T2I-Adapter was trained to follow that kind of control."""
-        if self.control_types:
-            return UNION_TYPES[self.family].get(control, self.control_types) < self.control_types
-        return self.control == control
-
-    def controls(self) -> list[str]:
-        """The kinds of controls that it was trained to follow, as far as is known."""
-        return [control for control in CONTROLS if self.shows(control)]
-
-    def fits(self, checkpoint: Description) -> bool:
-        """Whether this ControlNet, LoRA or autoencoder can be used with the checkpoint, as far as headers tell."""
-        if self.kind == "t2i_adapter":  # it adds to what the UNet's levels make, and knows no words
-            widths = zip(self.layout, checkpoint.layout[2:], strict=False)
-            second = checkpoint.layout[1:2] == (1024,)  # SD 2.x has SD 1's levels, and looks at them otherwise
-            return self.family == checkpoint.family and not second and all(own == other for own, other in widths)
-        if self.kind == "embedding":  # SDXL's two text encoders are of one width each in all its checkpoints
-            return self.family == checkpoint.family and (self.family == "sdxl" or self.layout == checkpoint.layout[1:2])
-        if self.kind == "image_adapter":
-            return self.family == checkpoint.family and self.layout[:1] == checkpoint.layout[1:2]
-        if self.kind == "vae":  # SD's and SDXL's have one architecture, and no header tells them apart
-            return self.layout[:1] == checkpoint.layout[:1]
-        return self.family == checkpoint.family and (not self.layout or self.layout == checkpoint.layout)
 
 
 def describe_pipeline(folder: Path, index: Mapping[str, Any]) -> Description:
@@ -175,7 +105,42 @@ def describe_t2i_adapter(folder: Path, config: Mapping[str, Any]) -> Description
 def describe_vae(folder: Path, config: Mapping[str, Any]) -> Description:
     """An autoencoder's diffusers folder, from its config.json."""
     channels = int(config.get("latent_channels", 4))
-    return Description("vae", _vae_family(folder.name), check_weights(folder), layout=(channels,))
+    # SD 3 and FLUX.1 share an architecture, and scale their latents otherwise.
+    scaled: dict[float, Family] = {1.5305: "sd3", 0.3611: "flux"}
+    family = scaled.get(float(config.get("scaling_factor", 0)), _vae_family(folder.name, channels))
+    return Description(
+        "vae", family, check_weights(folder), layout=(channels,), networks=(parts.Part("vae", "", channels),)
+    )
+
+
+def describe_video_vae(folder: Path, config: Mapping[str, Any]) -> Description:
+    """Qwen-Image's autoencoder, which was made for films."""
+    channels = int(config.get("z_dim", 16))
+    networks = (parts.Part("video-vae", "", channels),)
+    return Description("vae", "qwen-image", check_weights(folder), layout=(channels,), networks=networks)
+
+
+def describe_text_encoder(folder: Path, config: Mapping[str, Any]) -> Description:
+    """The folder of a text encoder of one of the families that paint with a transformer."""
+    text = config.get("text_config", config)
+    kind = _ENCODERS[str(config["architectures"][0])]
+    width = int(text["d_model"] if kind == "t5" else text["hidden_size"])
+    return _text_encoder((parts.Part(kind, "", width),), check_weights(folder))
+
+
+def _text_encoder(networks: tuple[parts.Part, ...], size: int) -> Description:
+    family = _ENCODER_FAMILY[networks[0].kind]
+    return Description("text_encoder", family, size, layout=(networks[0].width,), networks=networks)
+
+
+#: The kind of a text encoder by the class that its config.json names, and the family that it is first known from.
+_ENCODERS: dict[str, parts.PartKind] = {
+    "CLIPTextModel": "clip", "CLIPTextModelWithProjection": "clip", "T5EncoderModel": "t5",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2.5-vl", "Qwen3Model": "qwen3", "Qwen3ForCausalLM": "qwen3",
+}  # fmt: skip
+_ENCODER_FAMILY: dict[parts.PartKind, Family] = {
+    "clip": "flux", "t5": "flux", "qwen2.5-vl": "qwen-image", "qwen3": "z-image"
+}  # fmt: skip
 
 
 def describe_image_encoder(folder: Path, config: Mapping[str, Any]) -> Description:
@@ -191,6 +156,8 @@ DESCRIBED: dict[str, Callable[[Path, Mapping[str, Any]], Description]] = {
     "T2IAdapter": describe_t2i_adapter,
     "CLIPVisionModelWithProjection": describe_image_encoder,
     "AutoencoderKL": describe_vae,
+    "AutoencoderKLQwenImage": describe_video_vae,
+    **dict.fromkeys(_ENCODERS, describe_text_encoder),
     "SD3ControlNetModel": describe_transformer_controlnet,
     "FluxControlNetModel": describe_transformer_controlnet,
     "QwenImageControlNetModel": describe_transformer_controlnet,
@@ -226,15 +193,20 @@ def describe_single_file(path: Path, header: Header) -> Description:
         )  # fmt: skip
     if (adapter := _t2i_adapter(path, header)) is not None:
         return adapter
-    latents = shapes.get("decoder.conv_in.weight", ())
-    if "encoder.conv_in.weight" in shapes and len(latents) == 4:
-        return Description("vae", _vae_family(path.stem), header.size, layout=(latents[1],))
-    if (transformer := families.transformer_family(shapes)) is not None:
-        # It holds no text encoders and no autoencoder: the catalog looks for a folder that does.
-        layout = families.tensor_layout(transformer, shapes)
-        return Description("checkpoint", transformer, header.size, 1024, _tasks(0, 0), layout, layout[0])
+    if (packed := parts.quantised(shapes)) and "model.diffusion_model.input_blocks.0.0.weight" not in shapes:
+        raise _unsupported(path, f"its weights are packed by {packed}")
+    if (transformer := families.transformer(shapes)) is not None:
+        return _describe_transformer_file(path, header, *transformer)
+    networks = tuple(parts.find(shapes))
+    for part in networks:
+        if part.prefix == "" and part.kind in ("vae", "video-vae"):
+            painter: Family = "qwen-image" if part.kind == "video-vae" else _vae_family(path.stem, part.width)
+            return Description("vae", painter, header.size, layout=(part.width,), networks=(part,))
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     width = _width(shapes, "model.diffusion_model.input_blocks.4.1.", "-")
+    encoders = tuple(part for part in networks if part.kind in parts.ENCODERS)
+    if first is None and encoders:
+        return _text_encoder(encoders, header.size)
     if first is None or len(first) != 4 or width not in _ORIGINAL_LAYOUT:
         raise _unsupported(path, "its tensors are not those of a family that is known")
     family = "sdxl" if width == 2048 else "sd15"
@@ -244,6 +216,20 @@ def describe_single_file(path: Path, header: Header) -> Description:
         raise _unsupported(path, f"its UNet takes {first[1]} channels")
     side = {768: 512, 1024: 512 if families.small(path.stem) else 768, 2048: 1024}[width]
     return Description("checkpoint", family, header.size, side, _tasks(4, first[1]), _ORIGINAL_LAYOUT[width], first[1])
+
+
+def _describe_transformer_file(path: Path, header: Header, family: Family, mark: str) -> Description:
+    """A file with a transformer, alone or with what belongs to it; the catalog looks for what it lacks."""
+    shapes = header.shapes
+    transformer = parts.transformer_part(shapes, mark)
+    if reason := families.stranger(family, shapes, transformer.prefix):
+        raise _unsupported(path, reason)
+    layout = families.tensor_layout(family, shapes)
+    if not layout:
+        raise _unsupported(path, "its transformer has no layer that takes latents")
+    networks = (transformer, *parts.find(shapes))
+    side = 1328 if family == "qwen-image" else 1024
+    return Description("checkpoint", family, header.size, side, _tasks(0, 0), layout, layout[0], networks=networks)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -381,8 +367,12 @@ def _control(name: str) -> Control | None:
     return next((control for word, control in _CONTROL_WORDS if word in lowered), None)
 
 
-def _vae_family(name: str) -> Family:
-    return "sdxl" if "xl" in name.lower() else "sd15"
+def _vae_family(name: str, channels: int) -> Family:
+    """Told by the name alone among those of one architecture."""
+    lowered = name.lower()
+    if channels == 16:
+        return "sd3" if any(word in lowered for word in ("sd3", "sd_3", "sd-3", "stable-diffusion-3")) else "flux"
+    return "sdxl" if "xl" in lowered else "sd15"
 
 
 def _hints(folder: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import diffusers
 from diffusers import DiffusionPipeline
 
+from server.engine.descriptions import Task
 from server.engine.families import Family
-from server.engine.probe import Task
 
 
 @dataclass(frozen=True)

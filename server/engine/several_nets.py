@@ -12,9 +12,9 @@ from diffusers import ControlNetUnionModel, MultiControlNetModel, QwenImageMulti
 from torch import Tensor, nn
 
 from server.engine import decoding
+from server.engine.descriptions import UNION_TYPES
 from server.engine.families import Family
 from server.engine.plan import Plan
-from server.engine.probe import UNION_TYPES
 
 
 @contextmanager

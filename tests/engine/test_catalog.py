@@ -192,10 +192,13 @@ def test_sd2_is_told_from_sd1_and_its_smaller_kind_by_name():
 
 #: A few tensors of real files, with the names that their authors gave them and those of diffusers.
 TRANSFORMERS = [
-    ("flux", 3072, {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64)}),
+    ("flux", 3072, {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64),
+                    "vector_in.in_layer.weight": (3072, 768)}),
     ("flux", 3072, {"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": (9216, 3072),
-                    "model.diffusion_model.img_in.weight": (3072, 64)}),
-    ("flux", 3072, {"single_transformer_blocks.0.norm.linear.weight": (9216, 3072), "x_embedder.weight": (3072, 64)}),
+                    "model.diffusion_model.img_in.weight": (3072, 64),
+                    "model.diffusion_model.vector_in.in_layer.weight": (3072, 768)}),
+    ("flux", 3072, {"single_transformer_blocks.0.norm.linear.weight": (9216, 3072), "x_embedder.weight": (3072, 64),
+                    "time_text_embed.text_embedder.linear_1.weight": (3072, 768)}),
     ("sd3", 1536, {"model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight": (4608, 1536),
                    "model.diffusion_model.x_embedder.proj.weight": (1536, 16, 2, 2)}),
     ("sd3", 2432, {"transformer_blocks.0.norm1_context.linear.weight": (14592, 2432),

@@ -179,7 +179,9 @@ def test_another_autoencoder_paints_with_its_own_decoder(models, tmp_path, singl
     own = painter.paint(PaintRequest(**request)).images[0]
     exchanged = painter.paint(PaintRequest(**request, vae=other.id)).images[0]
     assert (own != exchanged).any()
-    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(models / "sd", vae=vae, safety_checker=None)
+    pipeline = tiny_models.aligned(
+        diffusers.StableDiffusionPipeline.from_pretrained(models / "sd", vae=vae, safety_checker=None)
+    )
     pipeline.set_progress_bar_config(disable=True)
     direct = pipeline("brick", num_inference_steps=2, generator=torch.Generator().manual_seed(3)).images[0]
     np.testing.assert_array_equal(exchanged, np.asarray(direct))

@@ -28,7 +28,7 @@ def directly(models: Path, model: str, task: str, arguments: dict, nets: tuple[s
     if nets:
         loaded = [ControlNetModel.from_pretrained(models / f"{model}-controlnet-{net}") for net in nets]
         options["controlnet"] = loaded[0] if len(loaded) == 1 else loaded
-    pipeline = cls.from_pretrained(models / model, **options)
+    pipeline = tiny_models.aligned(cls.from_pretrained(models / model, **options))
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline("a red brick wall", num_inference_steps=3, guidance_scale=5.0, **arguments).images
     return np.stack([np.asarray(image) for image in images])

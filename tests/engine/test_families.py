@@ -15,7 +15,7 @@ from server.engine.diffusion import Painter
 from server.engine.errors import Cancelled, InvalidRequest
 from server.engine.painting import ControlInput, Painting, PaintRequest, RegionInput
 from server.engine.speed import Speed
-from tests import tiny_transformers
+from tests import tiny_models, tiny_transformers
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
 MASK = np.zeros((64, 80), np.uint8)
@@ -73,7 +73,7 @@ def test_the_folder_is_told_by_its_configuration(painter, family):
 
 def test_words_paint_bit_for_bit_what_diffusers_paints(paint, folder, family):
     cls = getattr(diffusers, f"{PIPELINES[family]}Pipeline")
-    pipeline = cls.from_pretrained(folder / "model")
+    pipeline = tiny_models.aligned(cls.from_pretrained(folder / "model"))
     pipeline.set_progress_bar_config(disable=True)
     guidance = {"true_cfg_scale" if family == "qwen-image" else "guidance_scale": 3.0}
     negative = {} if family == "flux" else {"negative_prompt": "moss"}

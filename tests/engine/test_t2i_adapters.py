@@ -57,7 +57,7 @@ def directly(folder: Path, model: str, controls: list[str], **arguments) -> np.n
     """What diffusers paints with the adapters."""
     adapters = [T2IAdapter.from_pretrained(folder / f"{model}-t2i-{control}") for control in controls]
     adapter = adapters[0] if len(adapters) == 1 else MultiAdapter(adapters)
-    pipeline = getattr(diffusers, NAMES[model]).from_pretrained(folder / model, adapter=adapter)
+    pipeline = tiny_models.aligned(getattr(diffusers, NAMES[model]).from_pretrained(folder / model, adapter=adapter))
     pipeline.set_progress_bar_config(disable=True)
     pictures = [torch.from_numpy(one.transpose(2, 0, 1))[None].float() / 255 for one in MAPS[: len(controls)]]
     image = pictures[0] if len(controls) == 1 else pictures

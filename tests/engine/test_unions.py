@@ -53,7 +53,9 @@ def paint(painter):
 def directly(folder: Path, modes: list[int], **arguments) -> np.ndarray:
     """What diffusers paints with the Union."""
     net = ControlNetUnionModel.from_pretrained(folder / "union")
-    pipeline = StableDiffusionXLControlNetUnionPipeline.from_pretrained(folder / "xl", controlnet=net)
+    pipeline = tiny_models.aligned(
+        StableDiffusionXLControlNetUnionPipeline.from_pretrained(folder / "xl", controlnet=net)
+    )
     pipeline.set_progress_bar_config(disable=True)
     pictures = [Image.fromarray(one) for one in MAPS[: len(modes)]]
     painted = pipeline(
@@ -208,7 +210,7 @@ def test_a_control_of_a_flux_union_is_bit_for_bit_what_diffusers_paints(flux, fl
     pipeline = FluxControlNetPipeline.from_pretrained(
         flux / "model", controlnet=FluxControlNetModel.from_pretrained(flux / "union")
     )
-    pipeline.set_progress_bar_config(disable=True)
+    tiny_models.aligned(pipeline).set_progress_bar_config(disable=True)
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
     painted = pipeline(
         "a red wall", control_image=Image.fromarray(MAPS[0]), control_mode=mode, controlnet_conditioning_scale=0.7,
