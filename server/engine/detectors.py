@@ -186,7 +186,7 @@ def lacking(detector: Detector, folders: Sequence[Path], own: dict[str, Path]) -
     """What to do before a detector can be used; empty where nothing is to be done. own: see `models`."""
     if detector.source == "pose":
         if find_spec("ai_edge_litert") is None:
-            return "Install what runs its models: pip install brushwire[pose]"
+            return 'Install what runs its models: pip install "brushwire[pose]"'
         return "" if packages.there(packages.MEDIAPIPE, folders) else packages.REMEDY
     if detector.source in ("transformers", "segments", "marigold"):
         return "" if detector.model in own else _download(detector.repository)
@@ -194,7 +194,7 @@ def lacking(detector: Detector, folders: Sequence[Path], own: dict[str, Path]) -
         absent = [name for name, module in _AUX_NEEDS if find_spec(module) is None]
         if absent:
             needs = " and ".join(absent)
-            return f"It needs {needs}: pip install brushwire[detectors], with the torchvision for your torch."
+            return f'It needs {needs}: pip install "brushwire[detectors]", with the torchvision for your torch.'
         missing = [file for file in detector.files if weight_file(file, folders) is None]
         if missing:
             return f"Download {', '.join(missing)} from {detector.repository} into the model folder's {AUX_FOLDER}/."

@@ -47,7 +47,8 @@ def _chroma(rgb: np.ndarray) -> np.ndarray:
 )
 def test_the_colour_that_is_named_is_painted(pipeline, prompt, allowed):
     generator = torch.Generator().manual_seed(11)
-    picture = pipeline(prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator, output_type="np")
+    asked = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "np"}
+    picture = pipeline(prompt, generator=generator, **asked)
     assert nearest_color(np.asarray(picture.images[0]) * 255) in allowed
 
 

@@ -72,7 +72,7 @@ class Network:
         except ImportError as error:
             raise UnknownModel(
                 "Poses need the package ai-edge-litert, which runs their models.",
-                "Install it: pip install brushwire[pose]",
+                'Install it: pip install "brushwire[pose]"',
             ) from error
         content = packages.read(packages.MEDIAPIPE, f"{_FOLDER}{name}.tflite", folders)
         if content is None:
