@@ -59,7 +59,7 @@ def run(operator, **options):
     """Call an operator as a button does; returns what the data said of itself before."""
     before = rna()
     with view():
-        operator("INVOKE_DEFAULT", **options)
+        operator("EXEC_DEFAULT" if "filepath" in options else "INVOKE_DEFAULT", **options)  # the file is chosen
     return before
 
 
@@ -105,6 +105,7 @@ def script():
     # A picture of the view, which ends by itself too.
     own.generate.prompt, own.generate.steps = "a room", 2
     own.use_normal = own.use_edges = True
+    own.lines_of = "MESHES"
     before = run(bpy.ops.brushwire.picture)
     yield from ended()
     history = link.studio().history
@@ -171,8 +172,23 @@ def script():
     state = link.studio().state
     offered = remedies.of_state(state, link.studio().client.problem, own=True)
     say("lost", sentence=state.sentence, remedy=state.remedy, offered=[one.operator for one in offered])
+    # The button that asks where the command lies starts the server with it; it is kept for later runs.
+    run(bpy.ops.brushwire.locate_server, filepath=str(OUT / "brushwire.sh"))
+    say("located", command=link.studio().settings["server_command"])
     yield from ended()
     say("back", stage=newest().stage, sentence=newest().sentence)
+    # Settings of an earlier job, and the cross beside a job that is on its way.
+    entry = next(entry for entry in link.studio().history.entries if entry.values.get("prompt") == "rusty iron")
+    own.views.prompt, own.views.steps = "something else", 7
+    run(bpy.ops.brushwire.use_again, entry=entry.id)
+    used = [own.views.prompt, own.views.steps]
+    before = paint(f"wait-for {OUT / 'never'}")
+    while newest().stage != "painting":
+        yield
+    ending = newest()
+    run(bpy.ops.brushwire.end, task=ending.id)
+    yield from ended()
+    say("buttons", used=used, stage=ending.stage, changed=differences(before, rna()))
     bpy.ops.wm.quit_blender()
 
 
