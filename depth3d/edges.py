@@ -55,11 +55,22 @@ def sharpen(q: Values, *, ratio: float = CUT_RATIO, passes: int = 3) -> Values:
     """
     out = np.array(q, dtype=np.float32)
     for _ in range(passes):
-        low, high = _extreme(out, np.minimum), _extreme(out, np.maximum)
+        low, high = extreme(out, np.minimum), extreme(out, np.maximum)
         span = high - low
         above = 2 * out - low - high
         snap = (span > ratio * low) & (np.abs(above) > 2 * _OFF_MIDDLE * span)
         out = np.where(snap, np.where(above > 0, high, low), out)
+    return out
+
+
+def extreme(values: Values, choose: np.ufunc) -> Values:
+    """The smallest or largest value of each 3×3 neighbourhood."""
+    out = values.copy()
+    choose(out[:, 1:], values[:, :-1], out=out[:, 1:])
+    choose(out[:, :-1], values[:, 1:], out=out[:, :-1])
+    rows = out.copy()
+    choose(out[1:], rows[:-1], out=out[1:])
+    choose(out[:-1], rows[1:], out=out[:-1])
     return out
 
 
@@ -84,14 +95,3 @@ def _links_along(q: Values, ratio: float, valid: Mask | None) -> Mask:
                 steep &= valid[rows, column]
         linked[rows[steep], columns[steep]] = True
     return linked
-
-
-def _extreme(values: Values, choose: np.ufunc) -> Values:
-    """The smallest or largest value of each 3×3 neighbourhood."""
-    out = values.copy()
-    choose(out[:, 1:], values[:, :-1], out=out[:, 1:])
-    choose(out[:, :-1], values[:, 1:], out=out[:, :-1])
-    rows = out.copy()
-    choose(out[1:], rows[:-1], out=out[1:])
-    choose(out[:-1], rows[1:], out=out[:-1])
-    return out

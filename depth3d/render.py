@@ -74,9 +74,8 @@ def rasterise(
     if near is not None and len(corners):
         corners, numbers = _clip_near(corners, numbers, near)
     key = np.full(camera.width * camera.height, np.iinfo(np.uint64).max, np.uint64)
-    plane = _setup(corners, camera, cull)
-    _fill(key, plane, camera)
-    return _resolve(key, corners, numbers, local[triangles], camera)
+    _fill(key, _setup(corners, camera, cull), camera)
+    return _resolve(key, numbers, local, triangles, camera)
 
 
 def render(
@@ -169,47 +168,49 @@ def _clip_near(
 
 @dataclass(frozen=True, eq=False)
 class _Setup:
-    """For each triangle: its bounding box in pixels and three affine functions of the pixel's place."""
+    """For each triangle whose box holds a pixel's centre: that box, and three affine functions of the pixel's place."""
 
+    number: NDArray[np.int64]  # (m,): among all triangles
     box: NDArray[np.int64]  # (m, 4): first and last column, first and last row
-    edges: NDArray[np.float64]  # (m, 3, 3): x, y and constant of each corner's screen weight
+    edges: NDArray[np.float64]  # (m, 2, 3): x, y and constant of two corners' screen weights; the third's is the rest
     depth: NDArray[np.float64]  # (m, 3): x, y and constant of 1 / z (orthographic: of −z)
-    visible: NDArray[np.bool_]
 
 
 def _setup(corners: NDArray[np.float64], camera: Camera, cull: bool) -> _Setup:
-    z = corners[..., 2]
-    scale = 1 / z if camera.projection == "perspective" else np.ones_like(z)
+    # Corner by corner: numpy is many times slower along an axis of three.
+    z = [corners[:, i, 2] for i in range(3)]
+    perspective = camera.projection == "perspective"
+    scale = [1 / depth for depth in z] if perspective else [np.ones_like(depth) for depth in z]
     # Half a pixel back, so that pixel centres are at whole numbers.
-    x = camera.fx * corners[..., 0] * scale + camera.cx - 0.5
-    y = camera.fy * corners[..., 1] * scale + camera.cy - 0.5
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    limit = 1e7  # Keeps far-off corners within int64 and within float64's exact range.
-    low_x = np.ceil(np.clip(x.min(axis=1), -limit, limit)).astype(np.int64)
-    high_x = np.floor(np.clip(x.max(axis=1), -limit, limit)).astype(np.int64)
-    low_y = np.ceil(np.clip(y.min(axis=1), -limit, limit)).astype(np.int64)
-    high_y = np.floor(np.clip(y.max(axis=1), -limit, limit)).astype(np.int64)
-    box = np.stack([np.maximum(low_x, 0), np.minimum(high_x, camera.width - 1),
-                    np.maximum(low_y, 0), np.minimum(high_y, camera.height - 1)], axis=1)  # fmt: skip
+    x = [camera.fx * corners[:, i, 0] * scale[i] + (camera.cx - 0.5) for i in range(3)]
+    y = [camera.fy * corners[:, i, 1] * scale[i] + (camera.cy - 0.5) for i in range(3)]
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    box = np.stack([*_span(x, camera.width), *_span(y, camera.height)], axis=1)
     # Seen from the camera (y down), a face that turns its front is wound counterclockwise: a negative area.
     turned = area < 0 if cull else area != 0
-    visible = turned & (box[:, 0] <= box[:, 1]) & (box[:, 2] <= box[:, 3])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(visible, 1 / area, 0)
-        edges = np.empty((len(corners), 3, 3))
-        for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-            edges[:, i, 0] = (y[:, j] - y[:, k]) * inverse
-            edges[:, i, 1] = (x[:, k] - x[:, j]) * inverse
-            edges[:, i, 2] = (x[:, j] * y[:, k] - x[:, k] * y[:, j]) * inverse
-    value = scale if camera.projection == "perspective" else -z
-    return _Setup(box, edges, np.einsum("mij,mi->mj", edges, value), visible)
+    number = np.flatnonzero(turned & (box[:, 0] <= box[:, 1]) & (box[:, 2] <= box[:, 3]))
+    x, y, area = [one[number] for one in x], [one[number] for one in y], area[number]
+    edges = np.empty((len(number), 3, 3))
+    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+        edges[:, i, 0] = (y[j] - y[k]) / area
+        edges[:, i, 1] = (x[k] - x[j]) / area
+        edges[:, i, 2] = (x[j] * y[k] - x[k] * y[j]) / area
+    value = np.stack([(one if perspective else -depth)[number] for one, depth in zip(scale, z, strict=True)], axis=1)
+    return _Setup(number, box[number], edges[:, :2], np.einsum("mij,mi->mj", edges, value))
+
+
+def _span(places: list[NDArray[np.float64]], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last of `size` whole numbers between three places each."""
+    limit = 1e7  # Keeps far-off corners within int64 and within float64's exact range.
+    low = np.minimum(np.minimum(places[0], places[1]), places[2])
+    high = np.maximum(np.maximum(places[0], places[1]), places[2])
+    first = np.maximum(np.ceil(np.clip(low, -limit, limit)).astype(np.int64), 0)
+    return first, np.minimum(np.floor(np.clip(high, -limit, limit)).astype(np.int64), size - 1)
 
 
 def _fill(key: NDArray[np.uint64], plane: _Setup, camera: Camera) -> None:
     """Writes the nearest fragment of each pixel as (order of depth, triangle) in one 64-bit key."""
-    visible = np.flatnonzero(plane.visible)
-    box = plane.box[visible]
-    columns, rows = box[:, 1] - box[:, 0] + 1, box[:, 3] - box[:, 2] + 1
+    columns, rows = plane.box[:, 1] - plane.box[:, 0] + 1, plane.box[:, 3] - plane.box[:, 2] + 1
     # One batch holds boxes whose sides round up to the same powers of two.
     size = np.ceil(np.log2(columns)).astype(np.int64) * 64 + np.ceil(np.log2(rows)).astype(np.int64)
     order = np.argsort(size, kind="stable")
@@ -223,32 +224,33 @@ def _fill(key: NDArray[np.uint64], plane: _Setup, camera: Camera) -> None:
         step = max(1, _BATCH // len(offsets))
         for first in range(0, len(group), step):
             part = group[first : first + step]
-            _fill_batch(key, plane, camera.width, visible[part], box[part], offsets)
+            _fill_batch(key, plane, camera.width, part, offsets)
 
 
 def _fill_batch(
-    key: NDArray[np.uint64],
-    plane: _Setup,
-    width: int,
-    triangles: NDArray[np.int64],
-    box: NDArray[np.int64],
-    offsets: NDArray[np.int64],
+    key: NDArray[np.uint64], plane: _Setup, width: int, chosen: NDArray[np.int64], offsets: NDArray[np.int64]
 ) -> None:
+    box, edges, depth = plane.box[chosen], plane.edges[chosen], plane.depth[chosen]
+    origin = box[:, [0, 2]].astype(np.float64)
+    columns, rows = box[:, 1, None] - box[:, 0, None], box[:, 3, None] - box[:, 2, None]
+    pixel, number = box[:, 2] * width + box[:, 0], plane.number[chosen].astype(np.uint64)
+
+    def affine(function: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.float64]:
+        at_origin = (function[:, :2] * origin).sum(axis=1) + function[:, 2]
+        return np.asarray(function[:, :2] @ part.T.astype(np.float64) + at_origin[:, None])
+
     for first in range(0, len(offsets), _BATCH):
         part = offsets[first : first + _BATCH]
-        x, y = box[:, 0, None] + part[None, :, 0], box[:, 2, None] + part[None, :, 1]
-        inside = (x <= box[:, 1, None]) & (y <= box[:, 3, None])
-        for i in range(3):
-            a = plane.edges[triangles, i]
-            # A hair's breadth outside still counts: no pixel centre falls between two triangles that share an edge.
-            inside &= a[:, 0, None] * x + a[:, 1, None] * y + a[:, 2, None] >= -1e-6
+        one, other = affine(edges[:, 0], part), affine(edges[:, 1], part)
+        # A hair's breadth outside still counts: no pixel centre falls between two triangles that share an edge.
+        inside = (one >= -1e-6) & (other >= -1e-6) & (one + other <= 1 + 1e-6)
+        inside &= (part[None, :, 0] <= columns) & (part[None, :, 1] <= rows)
         where, which = np.nonzero(inside)
         if not len(where):
             continue
-        px, py = x[where, which], y[where, which]
-        d = plane.depth[triangles[where]]
-        nearness = (d[:, 0] * px + d[:, 1] * py + d[:, 2]).astype(np.float32)
-        np.minimum.at(key, py * width + px, _order(nearness) << np.uint64(32) | triangles[where].astype(np.uint64))
+        nearness = affine(depth, part)[where, which].astype(np.float32)
+        at = pixel[where] + (part[:, 1] * width + part[:, 0])[which]
+        np.minimum.at(key, at, _order(nearness) << np.uint64(32) | number[where])
 
 
 def _order(nearness: NDArray[np.float32]) -> NDArray[np.uint64]:
@@ -259,48 +261,58 @@ def _order(nearness: NDArray[np.float32]) -> NDArray[np.uint64]:
 
 def _resolve(
     key: NDArray[np.uint64],
-    corners: NDArray[np.float64],
     numbers: NDArray[np.int64],
-    whole: NDArray[np.float64],
+    local: NDArray[np.float64],
+    triangles: NDArray[np.int64],
     camera: Camera,
 ) -> Raster:
-    """Depth and weights of the winners, from the whole (unclipped) triangles."""
+    """Depth and weights of the winners, from the whole (unclipped) triangles of `local` (n, 3) in camera space."""
     shape = (camera.height, camera.width)
     face = np.full(key.size, -1, np.int32)
     depth = np.full(key.size, np.inf, np.float32)
     weights = np.zeros((key.size, 3), np.float32)
     hit = np.flatnonzero(key != np.iinfo(np.uint64).max)
     if len(hit):
-        piece = (key[hit] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        face[hit] = numbers[piece]
-        a, b, c = (whole[numbers[piece], i] for i in range(3))
-        direction = camera.rays().reshape(-1, 3)[hit]
-        w = _weights(a, b, c, direction, camera.projection)
-        depth[hit] = w[:, 0] * a[:, 2] + w[:, 1] * b[:, 2] + w[:, 2] * c[:, 2]
-        weights[hit] = w
+        winner = numbers[(key[hit] & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+        face[hit] = winner
+        row, column = np.divmod(hit, camera.width)
+        u, v = (column + (0.5 - camera.cx)) / camera.fx, (row + (0.5 - camera.cy)) / camera.fy
+        # What belongs to a triangle is computed once for each that is seen, however many pixels see it.
+        seen = np.zeros(len(triangles), bool)
+        seen[winner] = True
+        place = (np.cumsum(seen) - 1)[winner]
+        corners = local[triangles[seen]]
+        shares = _weights(corners, place, u, v, camera.projection)
+        depth[hit] = sum(share * corners[:, i, 2][place] for i, share in enumerate(shares))
+        for i, share in enumerate(shares):
+            weights[hit, i] = share
     return Raster(face.reshape(shape), depth.reshape(shape), weights.reshape(*shape, 3))
 
 
-def _weights(a: Any, b: Any, c: Any, direction: NDArray[np.float64], projection: str) -> NDArray[np.float64]:
-    """Barycentric weights (n, 3) of where each ray meets its triangle's plane."""
+def _weights(
+    corners: NDArray[np.float64], place: NDArray[np.int64], u: Any, v: Any, projection: str
+) -> list[NDArray[np.float64]]:
+    """The three barycentric weights, (n,) each, of where each ray meets its triangle's plane.
+
+    corners: (m, 3, 3) in camera space. place: (n,) which of them. u, v: (n,) the ray's place at depth 1, or the
+    orthographic ray's.
+    """
+    xs, ys, zs = np.ascontiguousarray(corners.transpose(2, 1, 0))  # (3, m) each
+    volumes = []
     if projection == "perspective":
         # The ray through the origin: weights are the volumes that it spans with the other two corners.
-        w = np.stack(
-            [
-                (np.cross(b, c) * direction).sum(1),
-                (np.cross(c, a) * direction).sum(1),
-                (np.cross(a, b) * direction).sum(1),
-            ],
-            axis=1,
-        )
+        for j, k in ((1, 2), (2, 0), (0, 1)):
+            normal = (ys[j] * zs[k] - zs[j] * ys[k], zs[j] * xs[k] - xs[j] * zs[k], xs[j] * ys[k] - ys[j] * xs[k])
+            volumes.append(normal[0][place] * u + normal[1][place] * v + normal[2][place])
     else:
-        p = direction[:, :2]
-        a, b, c = a[:, :2] - p, b[:, :2] - p, c[:, :2] - p
-
-        def cross(u: Any, v: Any) -> Any:
-            return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-
-        w = np.stack([cross(b, c), cross(c, a), cross(a, b)], axis=1)
-    total = w.sum(axis=1, keepdims=True)
-    w = np.clip(np.divide(w, total, out=np.full_like(w, 1 / 3), where=total != 0), 0, 1)
-    return np.asarray(w / w.sum(axis=1, keepdims=True))
+        # Twice the areas, from the first corner on: far from the axis the differences would drown.
+        u, v = u - xs[0][place], v - ys[0][place]
+        xs, ys = xs - xs[0], ys - ys[0]
+        whole = (xs[1] * ys[2] - xs[2] * ys[1])[place]
+        second, third = u * ys[2][place] - v * xs[2][place], xs[1][place] * v - ys[1][place] * u
+        volumes = [whole - second - third, second, third]
+    total = sum(volumes)
+    shares = [np.divide(one, total, out=np.full_like(one, 1 / 3), where=total != 0) for one in volumes]
+    shares = [np.clip(share, 0, 1, out=share) for share in shares]
+    total = sum(shares)
+    return [share / total for share in shares]

@@ -62,40 +62,14 @@ def hemisphere(
     camera: Camera, target: ArrayLike, count: int, *, radius: float, up: ArrayLike = (0.0, -1.0, 0.0)
 ) -> list[Camera]:
     """`count` cameras spread evenly over the upper half of a sphere about the target (a Fibonacci lattice)."""
-    if count < 1:
-        raise ValueError(f"count is {count}; a rig has at least one camera")
-    axis = _unit(up)
-    side = _unit(np.cross(axis, (1.0, 0.0, 0.0) if abs(axis[0]) < 0.9 else (0.0, 1.0, 0.0)))
-    other = np.cross(axis, side)
-    centre = np.asarray(target, dtype=np.float64)
-    cameras = []
-    for i in range(count):
-        height = (i + 0.5) / count
-        ring, angle = math.sqrt(1 - height * height), i * math.pi * (3 - math.sqrt(5))
-        direction = axis * height + ring * (side * math.cos(angle) + other * math.sin(angle))
-        cameras.append(camera.looking_at(centre + radius * direction, centre, axis))
-    return cameras
+    return _at_heights(camera, target, (np.arange(count) + 0.5) / max(count, 1), radius, up)
 
 
 def sphere(
     camera: Camera, target: ArrayLike, count: int, *, radius: float, up: ArrayLike = (0.0, -1.0, 0.0)
 ) -> list[Camera]:
     """`count` cameras spread evenly over a whole sphere about the target (a Fibonacci lattice)."""
-    if count < 1:
-        raise ValueError(f"count is {count}; a rig has at least one camera")
-    axis = _unit(up)
-    side = _unit(np.cross(axis, (1.0, 0.0, 0.0) if abs(axis[0]) < 0.9 else (0.0, 1.0, 0.0)))
-    other = np.cross(axis, side)
-    centre = np.asarray(target, dtype=np.float64)
-    cameras = []
-    for i in range(count):
-        height = 1 - 2 * (i + 0.5) / count
-        ring, angle = math.sqrt(1 - height * height), i * math.pi * (3 - math.sqrt(5))
-        direction = axis * height + ring * (side * math.cos(angle) + other * math.sin(angle))
-        # Straight above and below, another direction than the axis must be up.
-        upright = axis if ring > 1e-3 else side
-        cameras.append(camera.looking_at(centre + radius * direction, centre, upright))
-    return cameras
+    return _at_heights(camera, target, 1 - 2 * (np.arange(count) + 0.5) / max(count, 1), radius, up)
 
 
 def sides(
@@ -188,3 +162,21 @@ def _turned(vector: Float, axis: Float, angle: float) -> Float:
     along = axis * (axis @ vector)
     turned = along + (vector - along) * math.cos(angle) + np.cross(axis, vector) * math.sin(angle)
     return np.asarray(turned)
+
+
+def _at_heights(camera: Camera, target: ArrayLike, heights: Float, radius: float, up: ArrayLike) -> list[Camera]:
+    """Cameras on a sphere about the target, each at its height, −1 to 1, and a golden angle further round."""
+    if not len(heights):
+        raise ValueError("count is 0; a rig has at least one camera")
+    axis = _unit(up)
+    side = _unit(np.cross(axis, (1.0, 0.0, 0.0) if abs(axis[0]) < 0.9 else (0.0, 1.0, 0.0)))
+    other = np.cross(axis, side)
+    centre = np.asarray(target, dtype=np.float64)
+    cameras = []
+    for i, height in enumerate(heights):
+        ring, angle = math.sqrt(1 - height * height), i * math.pi * (3 - math.sqrt(5))
+        direction = axis * height + ring * (side * math.cos(angle) + other * math.sin(angle))
+        # Straight above and below, another direction than the axis must be up.
+        upright = axis if ring > 1e-3 else side
+        cameras.append(camera.looking_at(centre + radius * direction, centre, upright))
+    return cameras

@@ -12,7 +12,7 @@ import hashlib
 import mmap
 import secrets
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,6 +27,8 @@ from server.guard import Limits
 from server.store import BlobStore, StoreFull
 
 T = TypeVar("T")
+#: How much memory of blobs that have arrived is kept for those that come: new memory costs more than what is put in it.
+SPARE_BYTES = 32 << 20
 
 
 @dataclass(eq=False)
@@ -67,12 +69,15 @@ class Exchange:
     def __init__(self, store: BlobStore, limits: Limits) -> None:
         self._store, self._limits = store, limits
         self._pool = ThreadPoolExecutor(4, "blobs")
+        self._writers = ThreadPoolExecutor(2, "blob files")
+        self._spare: list[mmap.mmap] = []
         #: Blobs whose bytes are here and are being checked and stored.
         self._storing: dict[bytes, asyncio.Future[None]] = {}
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
+        self._writers.shutdown()
 
     async def in_pool(self, function: Callable[..., T], *args: object) -> T:
         """Carry something out in one of the threads."""
@@ -207,17 +212,17 @@ class Exchange:
     def _prepare(self, ref: BlobRef, part_digests: bytes) -> Incoming:
         """Room for a blob, or for what is missing of it where one is here that it differs little from.
 
-        The room is memory that takes no place before it is written to.
+        The room is memory that takes no place before it is written to, or that a blob of that size has left.
         """
         base = self._store.base_for(ref, part_digests) if part_digests else None
         if base is None:
-            return Incoming(ref, memoryview(mmap.mmap(-1, ref.nbytes)))
+            return Incoming(ref, memoryview(self._take_spare(ref.nbytes) or mmap.mmap(-1, ref.nbytes)))
         return Amendment(ref, base[1], base[0], part_digests)
 
     def _verify_and_store(self, incoming: Incoming) -> bool:
         """False where only a part of it came, and the blob is gone that has the others. Raises InvalidBlob."""
         if not isinstance(incoming, Amendment):
-            self._store.put(verify(incoming.ref, incoming.into))
+            self._store_whole(incoming)
             return True
         # The offer's digests gave the blob's own, and the other parts were hashed when they came: these are enough.
         for index, part in incoming.parts.items():
@@ -225,7 +230,34 @@ class Exchange:
                 raise InvalidBlob(f"its part {index} does not have the digest that it was offered with")
         return self._store.amend(incoming.base, incoming.ref, incoming.part_digests, incoming.parts)
 
+    def _store_whole(self, incoming: Incoming) -> None:
+        """Written while it is hashed: each takes as long as the other, and neither holds Python's lock."""
+        path = self._store.partial()
+        writing = self._writers.submit(path.write_bytes, incoming.into)
+        try:
+            try:
+                blob = verify(incoming.ref, incoming.into)
+            finally:
+                wait([writing])  # what is being written cannot be removed
+            writing.result()
+            self._store.adopt(path, blob.ref, blob.part_digests)
+        finally:
+            path.unlink(missing_ok=True)
+        self._leave_spare(incoming.into.obj)
+
     # -- room
+
+    def _take_spare(self, nbytes: int) -> mmap.mmap | None:
+        found = next((one for one in list(self._spare) if len(one) == nbytes), None)
+        if found is not None:
+            with contextlib.suppress(ValueError):  # another thread has taken it meanwhile
+                self._spare.remove(found)
+                return found
+        return None
+
+    def _leave_spare(self, memory: object) -> None:
+        if isinstance(memory, mmap.mmap) and sum(map(len, list(self._spare))) + len(memory) <= SPARE_BYTES:
+            self._spare.append(memory)
 
     def _make_room(self, party: Party, ref: BlobRef, parties: list[Party]) -> None:
         """Uploads that were left half done by clients that are gone make room for new ones."""

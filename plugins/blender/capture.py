@@ -6,6 +6,7 @@ and child collections, and without what is hidden in the viewport or in renders.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,17 +29,18 @@ MAPPING = "brushwire_joints"
 
 @dataclass(frozen=True, eq=False)
 class _Local:
-    """One mesh in its object's space. normals: (m, 3, 3). slots: (m,) which material slot."""
+    """One mesh in its object's space. normals: (m, 3, 3). slots: (m,) which material slot. marked: (k, 2) vertices."""
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.int32]
     normals: NDArray[np.float32]
     slots: NDArray[np.int32]
+    marked: NDArray[np.int32]
 
 
-def gather(depsgraph: bpy.types.Depsgraph) -> Triangles:
-    """Everything that the evaluated scene shows, as triangles in world space."""
-    vertices, faces, normals, objects, materials = [], [], [], [], []
+def gather(depsgraph: bpy.types.Depsgraph, *, marks: bool = False) -> Triangles:
+    """Everything that the evaluated scene shows, as triangles in world space. marks: with the marked edges, too."""
+    vertices, faces, normals, objects, materials, marked = [], [], [], [], [], []
     object_numbers: dict[str, int] = {}
     material_numbers: dict[str, int] = {}
     colours: list[tuple[float, float, float]] = []
@@ -54,7 +56,7 @@ def gather(depsgraph: bpy.types.Depsgraph) -> Triangles:
             continue
         key = obj.data.as_pointer() if obj.data is not None else obj.as_pointer()
         if key not in meshes:
-            meshes[key] = _local(obj)
+            meshes[key] = _local(obj, marks)
         mesh = meshes[key]
         if not len(mesh.faces):
             continue
@@ -65,6 +67,7 @@ def gather(depsgraph: bpy.types.Depsgraph) -> Triangles:
             # A mirrored object shows its triangles wound the other way round.
             triangles, corner_normals = triangles[:, ::-1], corner_normals[:, ::-1]
         faces.append(triangles + np.int32(offset))
+        marked.append(mesh.marked + np.int32(offset))
         offset += len(mesh.vertices)
         normals.append(_turned(corner_normals, matrix))
         number = object_numbers.setdefault(obj.name, len(object_numbers))
@@ -94,12 +97,18 @@ def gather(depsgraph: bpy.types.Depsgraph) -> Triangles:
         list(object_numbers),
         list(material_numbers),
         notes,
+        np.concatenate(marked),
     )
 
 
 def maps(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: bpy.types.Object, shot: Camera) -> Maps:
     """What a camera object sees through `shot`, within its clipping range."""
     return maps_of(gather(depsgraph), shot, near=camera.data.clip_start, far=camera.data.clip_end)
+
+
+def crease_of(layer: bpy.types.ViewLayer) -> float:
+    """By how many degrees an edge's faces turn at least, to be a crease: as Freestyle is set up in a view layer."""
+    return 180.0 - math.degrees(layer.freestyle_settings.crease_angle)
 
 
 def people(depsgraph: bpy.types.Depsgraph) -> list[Joints]:
@@ -171,47 +180,81 @@ def surface(
     mesh = evaluated.to_mesh()
     try:
         local = _read(mesh)
-        loops = np.empty(3 * len(mesh.loop_triangles), np.int32)
-        mesh.loop_triangles.foreach_get("loops", loops)
+        loops = corners_of(mesh)
         flat = np.empty(2 * len(mesh.loops), np.float32)
         mesh.uv_layers[layer].uv.foreach_get("vector", flat)
     finally:
         evaluated.to_mesh_clear()
     matrix = np.array(evaluated.matrix_world, dtype=np.float64)
     world = local.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    faces, corners = local.faces, loops.reshape(-1, 3)
+    faces, corners = local.faces, loops
     if np.linalg.det(matrix[:3, :3]) < 0:
         faces, corners = faces[:, ::-1], corners[:, ::-1]
     uvs = flat.reshape(-1, 2)[corners.ravel()]
     return np.ascontiguousarray(world, np.float32), np.ascontiguousarray(faces, np.uint32), np.ascontiguousarray(uvs)
 
 
-def _local(obj: bpy.types.Object) -> _Local:
+def _local(obj: bpy.types.Object, marks: bool) -> _Local:
     if obj.type == "MESH":
-        return _read(obj.data)
+        return _read(obj.data, marks)
     mesh = obj.to_mesh()
     if mesh is None:
-        return _Local(np.zeros((0, 3), np.float32), *[np.zeros((0, 3), np.int32)] * 2, np.zeros(0, np.int32))
+        none = np.zeros((0, 3), np.int32)
+        return _Local(none.astype(np.float32), none, none.astype(np.float32), none[:, 0], none[:, :2])
     try:
-        return _read(mesh)
+        return _read(mesh, marks)
     finally:
         obj.to_mesh_clear()
 
 
-def _read(mesh: bpy.types.Mesh) -> _Local:
+def _read(mesh: bpy.types.Mesh, marks: bool = False) -> _Local:
+    loops = corners_of(mesh)
+    # By way of the loops and the faces, which lie in Blender as arrays: what a triangle is asked for by itself (its
+    # vertices, its material) comes one by one, and takes a hundred times as long.
+    of_loops = np.empty(len(mesh.loops), np.int32)
+    mesh.attributes[".corner_vert"].data.foreach_get("value", of_loops)
+    slots = np.zeros(len(loops), np.int32)
+    by_face = mesh.attributes.get("material_index")
+    if by_face is not None:
+        of_faces, face = np.empty(len(mesh.polygons), np.int32), np.empty(len(loops), np.int32)
+        by_face.data.foreach_get("value", of_faces)
+        mesh.loop_triangle_polygons.foreach_get("value", face)
+        slots = of_faces[face]
+    # Corner normals hold everything: flat and smooth faces, sharp edges, and normals of the artist's own.
+    normals = _vectors(mesh.corner_normals, "vector", len(mesh.loops))
+    vertices = _vectors(mesh.vertices, "co", len(mesh.vertices))
+    marked = _marked(mesh) if marks else np.zeros((0, 2), np.int32)
+    return _Local(vertices, of_loops[loops], normals[loops], slots, marked)
+
+
+def _vectors(owner: Any, name: str, count: int) -> NDArray[np.float32]:
+    flat = np.empty(3 * count, np.float32)
+    owner.foreach_get(name, flat)
+    return flat.reshape(-1, 3)
+
+
+def _marked(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
+    """The edges that are marked for Freestyle, as their vertices, (k, 2)."""
+    marks = np.zeros(len(mesh.edges), bool)
+    by_edge = mesh.attributes.get("freestyle_edge")
+    if by_edge is not None:
+        by_edge.data.foreach_get("value", marks)
+    elif "use_freestyle_mark" in bpy.types.MeshEdge.bl_rna.properties:  # before Blender 5
+        mesh.edges.foreach_get("use_freestyle_mark", marks)
+    ends = np.empty(2 * len(mesh.edges), np.int32)
+    mesh.edges.foreach_get("vertices", ends)
+    return ends.reshape(-1, 2)[marks]
+
+
+def corners_of(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
+    """The loops of each of a mesh's triangles, (m, 3)."""
     mesh.calc_loop_triangles()
     count = len(mesh.loop_triangles)
-    vertices = np.empty(3 * len(mesh.vertices), np.float32)
-    mesh.vertices.foreach_get("co", vertices)
-    faces, loops = np.empty(3 * count, np.int32), np.empty(3 * count, np.int32)
-    slots = np.empty(count, np.int32)
-    mesh.loop_triangles.foreach_get("vertices", faces)
+    if count == len(mesh.polygons) and 3 * count == len(mesh.loops):
+        return np.arange(3 * count, dtype=np.int32).reshape(-1, 3)  # they are its faces
+    loops = np.empty(3 * count, np.int32)
     mesh.loop_triangles.foreach_get("loops", loops)
-    mesh.loop_triangles.foreach_get("material_index", slots)
-    # Corner normals hold everything: flat and smooth faces, sharp edges, and normals of the artist's own.
-    normals = np.empty(3 * len(mesh.loops), np.float32)
-    mesh.corner_normals.foreach_get("vector", normals)
-    return _Local(vertices.reshape(-1, 3), faces.reshape(-1, 3), normals.reshape(-1, 3)[loops].reshape(-1, 3, 3), slots)
+    return loops.reshape(-1, 3)
 
 
 def _turned(normals: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from depth3d.camera import Camera
 
 from ..common.forms import Form
 from ..common.tasks import Task
-from . import cameras, capture, images, link, mannequin, maps, materials, palettes, properties, rigs, surfaces
+from . import cameras, capture, images, lines, link, mannequin, maps, materials, palettes, properties, rigs, surfaces
 
 #: What virtual cameras see: from here on, in scene units over the distance of what they look at.
 _NEAR_SHARE = 1e-3
@@ -112,7 +112,9 @@ def picture(context: bpy.types.Context, *, render: NDArray[np.uint8] | None = No
         width, height = (max(64, round(side / 8) * 8) for side in cameras.picture_size(scene))
     wanted = properties.controls(own)
     shot = cameras.camera_of(scene, camera, (width, height)) if wanted or camera is not None else None
-    seen = _Scene.of(context, {name for name, _ in wanted}) if wanted else None
+    names = {name for name, _ in wanted}
+    crease = capture.crease_of(context.view_layer) if "edges" in names and own.lines_of == "MESHES" else None
+    seen = _Scene.of(context, names, marks=crease is not None) if wanted else None
     clipping = (camera.data.clip_start, camera.data.clip_end) if camera is not None else (0.1, 100.0)
     by_material, occlusion = own.segment_by == "MATERIAL", own.occlusion
 
@@ -123,7 +125,7 @@ def picture(context: bpy.types.Context, *, render: NDArray[np.uint8] | None = No
         else:
             hosted |= {"width": width, "height": height}
         if seen is not None and shot is not None:
-            hosted["controls"] = seen.controls(shot, clipping, wanted, by_material, occlusion)
+            hosted["controls"] = seen.controls(shot, clipping, wanted, by_material, occlusion, crease)
         return form.job(hosted)
 
     name = title or short(form["prompt"] or "Picture")
@@ -139,10 +141,10 @@ class _Scene:
     people: list[Any]
 
     @classmethod
-    def of(cls, context: bpy.types.Context, wanted: set[str]) -> _Scene:
+    def of(cls, context: bpy.types.Context, wanted: set[str], *, marks: bool) -> _Scene:
         depsgraph = context.evaluated_depsgraph_get()
         people = capture.people(depsgraph) if "pose" in wanted else []
-        return cls(capture.gather(depsgraph), people)
+        return cls(capture.gather(depsgraph, marks=marks), people)
 
     def controls(
         self,
@@ -151,8 +153,9 @@ class _Scene:
         wanted: list[tuple[str, float]],
         by_material: bool,
         occlusion: bool,
+        crease: float | None,
     ) -> list[dict[str, Any]]:
-        """The wanted maps as a job's controls."""
+        """The wanted maps as a job's controls. crease: of lines of the meshes, in degrees; None: of the picture."""
         seen = maps.maps_of(self.triangles, shot, near=clipping[0], far=clipping[1])
         out: list[dict[str, Any]] = []
         for kind, weight in wanted:
@@ -162,7 +165,11 @@ class _Scene:
             elif kind == "normal":
                 control["image"] = Blob.of(seen.normal)
             elif kind == "edges":
-                control |= {"kind": "lineart", "image": Blob.of(maps.edges(seen))}
+                if crease is None:
+                    drawn = maps.edges(seen)
+                else:
+                    drawn = lines.mesh_lines(self.triangles, seen, crease=crease, near=clipping[0])
+                control |= {"kind": "lineart", "image": Blob.of(drawn)}
             elif kind == "segmentation":
                 numbers = seen.material if by_material else seen.object
                 names = self.triangles.materials if by_material else self.triangles.objects

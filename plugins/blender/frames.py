@@ -6,7 +6,6 @@ Fields of the form may have keyframes (strength and seed above all). Words chang
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +136,11 @@ class FramesOperator(bpy.types.Operator):
             return
         image = images.new_image(f"frame {frame}", images.array_of(task.result.blobs[0]))
         try:
-            image.filepath_raw, image.file_format = str(file_of(self._folder, frame)), "PNG"
+            # Whole or not at all: a range that goes on leaves out what is there.
+            part = file_of(self._folder, frame).with_suffix(".part")
+            image.filepath_raw, image.file_format = str(part), "PNG"
             image.save()
+            part.replace(file_of(self._folder, frame))
         finally:
             bpy.data.images.remove(image)
         link.studio().placed(task)
@@ -159,23 +161,30 @@ class FramesOperator(bpy.types.Operator):
 
 
 def sequence(scene: bpy.types.Scene, folder: Path, frames: list[int]) -> bpy.types.Image:
-    """The frames as an image sequence, and as a node of the scene's compositor that is linked to nothing yet."""
+    """The frames as an image sequence, and as a group of compositor nodes that gives them.
+
+    Where the scene has a compositor the group is in it, linked to nothing; elsewhere it is there to be added.
+    """
     image = bpy.data.images.load(str(file_of(folder, frames[0])), check_existing=True)
     image.source = "SEQUENCE"
     image.name = f"{scene.name} painted"
-    for tree in _compositor(scene):
-        node = tree.nodes.new("CompositorNodeImage")
-        node.image, node.frame_duration, node.frame_start = image, frames[-1] - frames[0] + 1, frames[0]
-        node.frame_offset = frames[0] - 1
-        node.label, node.location = "Brushwire", (-300, -400)
-    return image
-
-
-def _compositor(scene: bpy.types.Scene) -> Iterator[Any]:
-    """The scene's compositor tree, if it has one."""
+    group = bpy.data.node_groups.get(image.name)
+    if group is None:
+        group = bpy.data.node_groups.new(image.name, "CompositorNodeTree")
+        group.use_fake_user = True
+        group.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        made, out = group.nodes.new("CompositorNodeImage"), group.nodes.new("NodeGroupOutput")
+        made.name, out.location = "painted", (300, 0)
+        made.image = image  # its sockets come with it
+        group.links.new(made.outputs["Image"], out.inputs["Image"])
+    node = group.nodes["painted"]
+    node.image, node.frame_duration, node.frame_start = image, frames[-1] - frames[0] + 1, frames[0]
+    node.frame_offset = frames[0] - 1
     tree = getattr(scene, "compositing_node_group", None) or getattr(scene, "node_tree", None)
-    if tree is not None:
-        yield tree
+    if tree is not None and all(getattr(one, "node_tree", None) != group for one in tree.nodes):
+        shown = tree.nodes.new("CompositorNodeGroup")
+        shown.node_tree, shown.label, shown.location = group, "Brushwire", (-300, -400)
+    return image
 
 
 CLASSES = (FramesOperator,)

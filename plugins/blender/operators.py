@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bridge_protocol.handle import BridgeError
 from bridge_protocol.records import InvalidValue
 
 from ..common.tasks import Task
-from . import cameras, capture, errands, link, mannequin, maps, materials, placing, properties, rigs
+from . import cameras, capture, errands, lines, link, mannequin, maps, materials, placing, properties, rigs
 
 #: How often a running operator looks for news.
 _TICK_SECONDS = 0.03
@@ -99,85 +100,58 @@ class JobOperator(bpy.types.Operator):
         return {"CANCELLED"}
 
 
-class TextureOperator(JobOperator):
-    """Make a seamless material of the words, or of a picture, and give it to the active object"""
-
-    bl_idname = "brushwire.texture"
-    bl_label = "Make material"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.texture`."""
-        return errands.texture(context, context.active_object)
+def _job(name: str, label: str, about: str, asked: Callable[[bpy.types.Context], errands.Errand]) -> type[JobOperator]:
+    """An operator that asks for one errand. about: what Blender shows of it."""
+    body = {
+        "__doc__": about, "__module__": __name__, "bl_idname": f"brushwire.{name}", "bl_label": label,
+        "errand": lambda _self, context: asked(context),
+    }  # fmt: skip
+    return type(f"BRUSHWIRE_OT_{name}", (JobOperator,), body)
 
 
-class TextureAgainOperator(JobOperator):
-    """Make the active object's material once more with the same settings and another seed"""
-
-    bl_idname = "brushwire.texture_again"
-    bl_label = "Another seed"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.texture`."""
-        obj = context.active_object
-        material = obj.active_material if obj is not None else None
-        if material is None or materials.RECIPE not in material:
-            raise errands.ErrandError("The active object's material was not made here.", "Make a material first.")
-        return errands.texture(context, obj, again=json.loads(material[materials.RECIPE]))
+def _texture_again(context: bpy.types.Context) -> errands.Errand:
+    obj = context.active_object
+    material = obj.active_material if obj is not None else None
+    if material is None or materials.RECIPE not in material:
+        raise errands.ErrandError("The active object's material was not made here.", "Make a material first.")
+    return errands.texture(context, obj, again=json.loads(material[materials.RECIPE]))
 
 
-class ReplaceMapOperator(JobOperator):
-    """Make one map of the active object's material anew; the others stay"""
-
-    bl_idname = "brushwire.replace_map"
-    bl_label = "Replace map"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.texture`."""
-        return errands.texture(context, context.active_object, only=properties.settings(context).replace)
+def _replace_map(context: bpy.types.Context) -> errands.Errand:
+    return errands.texture(context, context.active_object, only=properties.settings(context).replace)
 
 
-class PictureOperator(JobOperator):
-    """Paint a picture of the scene camera's view, following the scene's exact maps"""
-
-    bl_idname = "brushwire.picture"
-    bl_label = "Paint picture"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.picture`."""
-        return errands.picture(context)
-
-
-class PaintMeshOperator(JobOperator):
-    """Paint the active mesh from cameras, onto a UV layer and an image of its own"""
-
-    bl_idname = "brushwire.paint_mesh"
-    bl_label = "Paint mesh"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.views`."""
-        return errands.views(context, context.active_object)
-
-
-class RebakeOperator(JobOperator):
-    """Bake the pictures that the active mesh was painted from again: after one of them was edited"""
-
-    bl_idname = "brushwire.rebake"
-    bl_label = "Bake edited views"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.rebake`."""
-        return errands.rebake(context, context.active_object)
-
-
-class MeshOperator(JobOperator):
-    """Make a textured mesh of the picture and the view's depth, where the camera saw it"""
-
-    bl_idname = "brushwire.mesh"
-    bl_label = "Make mesh"
-
-    def errand(self, context: bpy.types.Context) -> errands.Errand:
-        """See `errands.mesh`."""
-        return errands.mesh(context)
+_JOBS = (
+    _job(
+        "texture", "Make material", "Make a seamless material of the words, or of a picture, for the active object",
+        lambda context: errands.texture(context, context.active_object),
+    ),
+    _job(
+        "texture_again", "Another seed", "Make the active object's material once more, with another seed",
+        _texture_again,
+    ),
+    _job(
+        "replace_map", "Replace map", "Make one map of the active object's material anew; the others stay",
+        _replace_map,
+    ),
+    _job(
+        "picture", "Paint picture", "Paint a picture of the scene camera's view, following the scene's exact maps",
+        errands.picture,
+    ),
+    _job(
+        "paint_mesh", "Paint mesh", "Paint the active mesh from cameras, onto a UV layer and an image of its own",
+        lambda context: errands.views(context, context.active_object),
+    ),
+    _job(
+        "rebake", "Bake edited views",
+        "Bake the pictures that the active mesh was painted from again: after one of them was edited",
+        lambda context: errands.rebake(context, context.active_object),
+    ),
+    _job(
+        "mesh", "Make mesh", "Make a textured mesh of the picture and the view's depth, where the camera saw it",
+        errands.mesh,
+    ),
+)  # fmt: skip
 
 
 class AddRigOperator(bpy.types.Operator):
@@ -247,13 +221,15 @@ class SaveMapsOperator(bpy.types.Operator):
             self.report({"ERROR"}, f"{refused} {refused.remedy}")
             return {"CANCELLED"}
         depsgraph = context.evaluated_depsgraph_get()
-        triangles = capture.gather(depsgraph)
+        triangles = capture.gather(depsgraph, marks=True)
         seen = maps.maps_of(triangles, shot, near=camera.data.clip_start, far=camera.data.clip_end)
         haze = scene.world.mist_settings if scene.world is not None else None
         start, length = (haze.start, haze.depth) if haze is not None else (camera.data.clip_start, camera.data.clip_end)
         keypoints, _ = capture.poses(capture.people(depsgraph), shot)
         arrays = {
-            "depth": seen.depth, "normal": seen.normal, "edges": maps.edges(seen),
+            "depth": seen.depth, "normal": seen.normal, "edges": maps.edges(seen), "lines": lines.mesh_lines(
+                triangles, seen, crease=capture.crease_of(context.view_layer), near=camera.data.clip_start
+            ),
             "mist": maps.mist(seen.depth, start, length), "albedo": maps.albedo(triangles, seen),
         }  # fmt: skip
         if len(keypoints):
@@ -340,7 +316,6 @@ class ConnectOperator(bpy.types.Operator):
 
 
 CLASSES = (
-    TextureOperator, TextureAgainOperator, ReplaceMapOperator, PictureOperator,
-    PaintMeshOperator, RebakeOperator, MeshOperator, AddRigOperator, AddMannequinOperator,
-    SaveMapsOperator, PlaceOperator, EndOperator, UseAgainOperator, ConnectOperator,
+    *_JOBS, AddRigOperator, AddMannequinOperator, SaveMapsOperator, PlaceOperator, EndOperator, UseAgainOperator,
+    ConnectOperator,
 )  # fmt: skip

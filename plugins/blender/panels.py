@@ -20,6 +20,12 @@ class _Panel:
     bl_category = "Brushwire"
 
 
+class _ClosedPanel(_Panel):
+    """One that is opened when it is wanted."""
+
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
+
+
 class StatusPanel(_Panel, bpy.types.Panel):
     """The connection, and the jobs on their way."""
 
@@ -76,12 +82,11 @@ class TexturePanel(_Panel, bpy.types.Panel):
         row.operator("brushwire.replace_map")
 
 
-class MeshPaintingPanel(_Panel, bpy.types.Panel):
+class MeshPaintingPanel(_ClosedPanel, bpy.types.Panel):
     """Painting onto a mesh from cameras."""
 
     bl_idname = "BRUSHWIRE_PT_mesh_painting"
     bl_label = "Paint mesh"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
 
     def draw(self, context: bpy.types.Context) -> None:
         """The cameras, the form, and what is done with them."""
@@ -96,12 +101,11 @@ class MeshPaintingPanel(_Panel, bpy.types.Panel):
         layout.operator("brushwire.rebake", icon="RENDER_STILL")
 
 
-class PicturePanel(_Panel, bpy.types.Panel):
+class PicturePanel(_ClosedPanel, bpy.types.Panel):
     """Pictures of the camera's view."""
 
     bl_idname = "BRUSHWIRE_PT_picture"
     bl_label = "Picture of the view"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
 
     def draw(self, context: bpy.types.Context) -> None:
         """What is followed, what is painted over, the form."""
@@ -114,6 +118,10 @@ class PicturePanel(_Panel, bpy.types.Panel):
             inner.prop(own, f"weight_{name}", text="")
         if own.use_pose:
             layout.prop(own, "occlusion")
+        if own.use_edges:
+            layout.prop(own, "lines_of")
+            if own.lines_of == "MESHES":
+                layout.prop(context.view_layer.freestyle_settings, "crease_angle")
         if own.use_segmentation:
             layout.prop(own, "segment_by")
         layout.prop(own, "start_from")
@@ -125,13 +133,12 @@ class PicturePanel(_Panel, bpy.types.Panel):
         layout.operator("brushwire.save_maps", icon="EXPORT")
 
 
-class FramesPanel(_Panel, bpy.types.Panel):
+class FramesPanel(_ClosedPanel, bpy.types.Panel):
     """A range of frames, painted one by one."""
 
     bl_idname = "BRUSHWIRE_PT_frames"
     bl_label = "Frames"
     bl_parent_id = "BRUSHWIRE_PT_picture"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
 
     def draw(self, context: bpy.types.Context) -> None:
         """Where they go."""
@@ -144,12 +151,11 @@ class FramesPanel(_Panel, bpy.types.Panel):
         layout.operator("brushwire.frames", icon="RENDER_ANIMATION")
 
 
-class ScenePanel(_Panel, bpy.types.Panel):
+class ScenePanel(_ClosedPanel, bpy.types.Panel):
     """Cameras, the mannequin, and meshes from pictures."""
 
     bl_idname = "BRUSHWIRE_PT_scene"
     bl_label = "Cameras, people and meshes"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
 
     def draw(self, context: bpy.types.Context) -> None:
         """The rig's fields, and what is added."""
@@ -165,12 +171,11 @@ class ScenePanel(_Panel, bpy.types.Panel):
         layout.operator("brushwire.mesh", icon="MESH_GRID")
 
 
-class HistoryPanel(_Panel, bpy.types.Panel):
+class HistoryPanel(_ClosedPanel, bpy.types.Panel):
     """What was made before."""
 
     bl_idname = "BRUSHWIRE_PT_history"
     bl_label = "History"
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
 
     def draw(self, _context: bpy.types.Context) -> None:
         """The newest first, each with what it made, its words and its settings."""

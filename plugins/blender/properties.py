@@ -61,6 +61,17 @@ class BrushwireScene(bpy.types.PropertyGroup):
     weight_pose: FloatProperty(name="Weight", default=1.0, min=0.0, max=2.0)
     weight_edges: FloatProperty(name="Weight", default=1.0, min=0.0, max=2.0)
     weight_segmentation: FloatProperty(name="Weight", default=1.0, min=0.0, max=2.0)
+    lines_of: EnumProperty(
+        name="Lines",
+        items=(
+            ("PICTURE", "Of the picture", "Where neighbouring pixels show another surface, object or material"),
+            (
+                "MESHES",
+                "Of the meshes",
+                "What Freestyle draws: silhouettes, borders, creases by its angle, borders of materials, marked edges",
+            ),
+        ),
+    )
     occlusion: BoolProperty(name="Hide covered joints", description="Leave out joints that things stand before")
     segment_by: EnumProperty(
         name="By", items=(("OBJECT", "Object", "One colour an object"), ("MATERIAL", "Material", "One a material"))

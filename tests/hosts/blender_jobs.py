@@ -18,31 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import bl_ext.user_default.brushwire as extension
 from bl_ext.user_default.brushwire.blender import errands, images, link, rigs
 from blender_rna import differences, rna
+from blender_scene import scene_with_cube
 
 OUT = Path(sys.argv[sys.argv.index("--") + 1])
 report: dict[str, object] = {"version": list(bpy.app.version)}
-
-
-def scene_with_cube():
-    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    bpy.ops.preferences.addon_enable(module="bl_ext.user_default.brushwire")
-    scene = bpy.context.scene
-    scene.render.resolution_x, scene.render.resolution_y = 160, 128
-    bpy.ops.mesh.primitive_plane_add(size=8)
-    bpy.ops.mesh.primitive_cube_add(location=(0, 0, 1))
-    cube = bpy.context.object
-    cube.data.materials.append(bpy.data.materials.new("Own"))
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    scene.collection.objects.link(camera)
-    camera.location, camera.rotation_euler = (3, -5, 3.5), (1.1, 0, 0.54)
-    scene.camera = camera
-    bpy.context.view_layer.update()
-    own = scene.brushwire
-    own.rig_size, own.rig_count = (96, 96), 4
-    own.views.follow_depth = 0.0
-    own.views.width = own.views.height = 128
-    own.views.steps = own.generate.steps = 2
-    return scene, cube
 
 
 def attempt(name, operator, **options):

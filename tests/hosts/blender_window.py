@@ -49,18 +49,18 @@ def view():
     return bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region)
 
 
-def paint(prompt, steps=2):
+def paint(prompt, steps=2, watched=False):
     own = bpy.context.scene.brushwire
     own.views.prompt, own.views.steps = prompt, steps
-    return run(bpy.ops.brushwire.paint_mesh)
-
-
-def run(operator, **options):
-    """Call an operator as a button does; returns what the data said of itself before."""
-    before = rna()
-    with view():
-        operator("INVOKE_DEFAULT", **options)
+    before = rna() if watched else {}
+    press(bpy.ops.brushwire.paint_mesh)
     return before
+
+
+def press(operator, **options):
+    """Call an operator as a button does."""
+    with view():
+        operator("EXEC_DEFAULT" if "filepath" in options else "INVOKE_DEFAULT", **options)  # the file is chosen
 
 
 def newest():
@@ -105,7 +105,9 @@ def script():
     # A picture of the view, which ends by itself too.
     own.generate.prompt, own.generate.steps = "a room", 2
     own.use_normal = own.use_edges = True
-    before = run(bpy.ops.brushwire.picture)
+    own.lines_of = "MESHES"
+    before = rna()
+    press(bpy.ops.brushwire.picture)
     yield from ended()
     history = link.studio().history
     while history.thumbnail(newest().id) is None:
@@ -114,7 +116,7 @@ def script():
     say("pictured", stage=newest().stage, changed=differences(before, rna(), new=False), icons=icons)
     # A server that does not come to an end: the test takes a picture of the panel, and presses Esc.
     ticks.clear()
-    before = paint(f"wait-for {OUT / 'go'}")
+    before = paint(f"wait-for {OUT / 'go'}", watched=True)
     while newest().stage != "painting":
         yield
     newest().title = "Rusty iron"
@@ -131,14 +133,15 @@ def script():
     own.generate.prompt, own.folder = f"wait-for {OUT / 'go'}", str(OUT / "painted")
     scene.frame_start, scene.frame_end = 3, 6
     scene.frame_set(7)
-    before = run(bpy.ops.brushwire.frames)
+    before = rna()
+    press(bpy.ops.brushwire.frames)
     while not any(task.stage == "painting" for task in link.studio().tasks):
         yield
     say("frames", at=scene.frame_current)
     yield from ended()
     say("frames_ended", stages=[task.stage for task in link.studio().tasks[-2:]], changed=differences(before, rna()))
     # A job that fails: the panel has a button for it.
-    before = paint(f"break-once {OUT / 'broken'}")
+    before = paint(f"break-once {OUT / 'broken'}", watched=True)
     yield from ended()
     failed = newest()
     failed.title = "Rusty iron"
@@ -158,7 +161,7 @@ def script():
     bpy.utils.unregister_class(open_history)
     for one in forms:
         bpy.utils.register_class(one)
-    run(bpy.ops.brushwire.try_again, task=failed.id)
+    press(bpy.ops.brushwire.try_again, task=failed.id)
     yield from ended()
     say("tried_again", stage=newest().stage, gone=failed not in link.studio().tasks)
     # A server that is killed in the middle of it, and comes back.
@@ -171,8 +174,23 @@ def script():
     state = link.studio().state
     offered = remedies.of_state(state, link.studio().client.problem, own=True)
     say("lost", sentence=state.sentence, remedy=state.remedy, offered=[one.operator for one in offered])
+    # The button that asks where the command lies starts the server with it; it is kept for later runs.
+    press(bpy.ops.brushwire.locate_server, filepath=str(OUT / "brushwire.sh"))
+    say("located", command=link.studio().settings["server_command"])
     yield from ended()
     say("back", stage=newest().stage, sentence=newest().sentence)
+    # Settings of an earlier job, and the cross beside a job that is on its way.
+    entry = next(entry for entry in link.studio().history.entries if entry.values.get("prompt") == "rusty iron")
+    own.views.prompt, own.views.steps = "something else", 7
+    press(bpy.ops.brushwire.use_again, entry=entry.id)
+    used = [own.views.prompt, own.views.steps]
+    before = paint(f"wait-for {OUT / 'never'}", watched=True)
+    while newest().stage != "painting":
+        yield
+    ending = newest()
+    press(bpy.ops.brushwire.end, task=ending.id)
+    yield from ended()
+    say("buttons", used=used, stage=ending.stage, changed=differences(before, rna()))
     bpy.ops.wm.quit_blender()
 
 

@@ -6,7 +6,10 @@ Hosts live as long as the module that tests them; where they are not installed, 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +17,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from plugins import pack
 from server.settings import Settings
+from tests.hosts import hosts
 from tests.hosts.krita.docker import PREPARE, install
 from tests.hosts.krita_host import ROOT, Display
 from tests.server.process import ServerProcess
@@ -55,6 +60,53 @@ def starter_server(shared_folder):
     process = _server(shared_folder / "starter", Settings.painter, (models,))
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module")
+def blender(shared_folder, small_server):
+    """Runs Blender with the extension in place: blender(*arguments) → output, where 0 is its end."""
+    reason = hosts.missing("blender")
+    if reason:
+        pytest.skip(reason)
+    folder = shared_folder / "blender"
+    folder.mkdir()
+    archive = pack.pack("blender", folder)
+    env = hosts.environment(
+        folder,
+        BRUSHWIRE_HOSTS=str(hosts.ROOT),
+        BRUSHWIRE_RUNTIME=str(small_server.settings.runtime),
+        BRUSHWIRE_PLUGINS=str(folder / "plugins"),
+        BLENDER_USER_RESOURCES=str(folder / "resources"),
+    )
+    assert archive.stat().st_size < 1_000_000
+    checked = hosts.run("blender", "--command", "extension", "validate", archive, env=env)
+    assert checked.returncode == 0, checked.stdout
+    installing = ("blender", "--command", "extension", "install-file", "-r", "user_default", "-e", archive)
+    installed = hosts.run(*installing, env=env)
+    assert installed.returncode == 0, installed.stdout
+
+    def run(*arguments, expect=0, **more):
+        done = hosts.run("blender", "-b", *arguments, env={**env, **more}, timeout=200)
+        assert done.returncode == expect, done.stdout[-6000:]
+        return done.stdout
+
+    run.env, run.folder = env, folder
+    return run
+
+
+@pytest.fixture(scope="module")
+def brushwire(blender):
+    """Runs `brushwire blender` on a file: brushwire(*arguments) → its end, whatever it is."""
+    wrapper = blender.folder / "blender.sh"
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(hosts.words("blender"))} "$@"\n')
+    wrapper.chmod(0o755)
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "server.cli", "blender", *map(str, arguments), "--blender", str(wrapper)]
+        env = {**os.environ, **blender.env, "PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

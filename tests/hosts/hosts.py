@@ -29,12 +29,16 @@ ROOT = Path(os.environ.get("BRUSHWIRE_HOSTS") or Path(os.environ.get("XDG_CACHE_
             / "brushwire" / "hosts")  # fmt: skip
 #: Where tests leave the pictures that the documentation shows; a run that is not asked for them leaves them under out/.
 PICTURES = Path(os.environ.get("BRUSHWIRE_PICTURES") or Path(__file__).parents[2] / "out" / "hosts")
+#: A Python that has the bpy wheel: where it is named, it stands for Blender (in all that needs no window).
+BPY = os.environ.get("BRUSHWIRE_BPY", "")
 #: What hosts must not inherit from the tests' own Python.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
 
 
 def missing(program: str) -> str:
     """Why tests with that program cannot run here; empty where they can."""
+    if program == "blender" and BPY:
+        return "" if shutil.which(BPY) else f"there is no Python {BPY}, which BRUSHWIRE_BPY names"
     if not (ROOT / ".installed").is_file():
         return f"the hosts are not installed under {ROOT} (tests/hosts/install.sh installs them)"
     if not (ROOT / "usr" / "bin" / program).exists():
@@ -42,6 +46,13 @@ def missing(program: str) -> str:
     if os.geteuid() != 0:
         return "entering the hosts' root needs the rights of root"
     return ""
+
+
+def words(program: str | Path) -> list[str]:
+    """The command that runs a program: inside the root, or, for Blender, by the wheel where that stands for it."""
+    if program == "blender" and BPY:
+        return [BPY, str(Path(__file__).with_name("bpy_host.py"))]
+    return [str(ENTER), str(program)]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -70,7 +81,7 @@ def run(*command: str | Path, env: Mapping[str, str], timeout: float = 120) -> s
 def start(*command: str | Path, env: Mapping[str, str], **options: object) -> subprocess.Popen[str]:
     """Start a command inside, as a process group of its own."""
     return subprocess.Popen(
-        [str(ENTER), *map(str, command)],
+        [*words(command[0]), *map(str, command[1:])],
         env={**env, "BRUSHWIRE_HOSTS": str(ROOT)},
         text=True,
         start_new_session=True,
@@ -202,3 +213,8 @@ def report_of(path: Path, process: subprocess.Popen[str], timeout: float) -> dic
     wait_until(ended, timeout, f"{path.name} has not come within {timeout:g} s")
     wait_until(path.exists, 1.0, f"the host has ended with {process.returncode} and left no {path.name}")
     return json.loads(path.read_text("utf-8"))
+
+
+def changed_paths(entry: Mapping[str, list[str]]) -> set[str]:
+    """Which of Blender's properties are not as they were, by a report of tests/hosts/blender_rna.py."""
+    return {line.split(":")[0] for line in entry["changed"]}

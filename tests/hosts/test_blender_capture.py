@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +10,20 @@ import pytest
 
 from depth3d.camera import Camera
 from depth3d.normals import normals_to_camera
+from tests.hosts import hosts
 
 HERE = Path(__file__).parent
-ROOT = Path(os.environ.get("BRUSHWIRE_HOSTS") or Path.home() / ".cache/brushwire/hosts")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    if not (ROOT / ".installed").exists():
-        pytest.skip(f"Blender is not installed in {ROOT}: run tests/hosts/install.sh")
-    folder = tmp_path_factory.mktemp("blender")
-    command = ["blender", "-b", "--factory-startup", "--python-exit-code", "9", "-P", str(HERE / "blender_figures.py")]
-    ran = subprocess.run(
-        [str(HERE / "enter.sh"), *command, "--", str(folder)], capture_output=True, text=True, timeout=280
-    )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    return folder
+def folder(shared_folder):
+    reason = hosts.missing("blender")
+    if reason:
+        pytest.skip(reason)
+    command = ["blender", "-b", "--factory-startup", "--python-exit-code", "9", "-P", HERE / "blender_figures.py"]
+    ran = hosts.run(*command, "--", shared_folder, env=hosts.environment(shared_folder), timeout=280)
+    assert ran.returncode == 0, ran.stdout[-6000:]
+    return shared_folder
 
 
 @pytest.fixture(scope="module")
@@ -163,5 +159,5 @@ def test_lines_lie_where_surfaces_end(solids):
 def test_capturing_leaves_the_scene_as_it_was_and_costs_less_than_a_render(figures):
     assert figures["left_by_capture"] == []
     assert figures["speed"]["triangles"] > 240_000
-    # Both are timed on a busy machine: what this guards against is another order of magnitude.
-    assert figures["speed"]["capture"] < 2 * figures["speed"]["cycles"]
+    # The best of three each, taken in turns, without the writing of a file.
+    assert figures["speed"]["capture"] < 1.2 * figures["speed"]["cycles"]

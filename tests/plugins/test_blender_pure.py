@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from depth3d.camera import Camera
+from plugins.blender.lines import mesh_lines
 from plugins.blender.maps import Triangles, albedo, depth_range, edges, maps_of, mist, segmentation
 from plugins.blender.palettes import ADE20K, ade20k, ade20k_class, distinct
 from plugins.blender.skeletons import SKELETONS, Bone, joints_of, recognise
@@ -125,3 +126,77 @@ def test_lines_are_one_pixel_wide_and_lie_on_the_nearer_surface():
     frame = inside.copy()
     frame[rows.min() + 1 : rows.max(), columns.min() + 1 : columns.max()] = False
     assert (line == frame).all()
+
+
+def cube_of(turn, **more):
+    """A cube of side 2 five units before the camera, turned about its upright axis by so many degrees."""
+    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([part for a, b, c, d in quads for part in ((a, b, c), (a, c, d))], np.int32)
+    angle = np.radians(turn)
+    about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    none = np.zeros(len(faces), np.int32)
+    normals = np.zeros((len(faces), 3, 3), np.float32)
+    return Triangles(
+        corners @ about.T + (0, 0, 5), faces, normals, none, none, np.ones((1, 3), np.float32), ["a"], [""], **more
+    )
+
+
+@pytest.mark.parametrize("projection", ["perspective", "orthographic"])
+def test_a_mesh_has_lines_at_its_edges_and_none_at_its_diagonals_nor_behind(projection):
+    camera = Camera.from_fov(200, 160, fov_x=50)
+    if projection == "orthographic":
+        camera = Camera(200, 160, 40, 40, 100, 80, "orthographic")
+    scene = cube_of(30)
+    seen = maps_of(scene, camera, near=0.1)
+    drawn = mesh_lines(scene, seen, crease=45, near=0.1)[..., 0] > 0
+    edges_of_it = {(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1}
+    expected = np.zeros(drawn.shape, bool)
+    for a, b in edges_of_it:
+        for share in np.linspace(0, 1, 400):
+            place = scene.vertices[a] + share * (scene.vertices[b] - scene.vertices[a])
+            (x, y), z = camera.project(place)
+            around = seen.depth[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2]
+            expected[int(y), int(x)] |= bool(z <= around.max() * 1.002)
+    assert (drawn == expected).mean() > 0.999
+    assert drawn.sum() > 200
+    # Its front's diagonal bends nothing.
+    middle = scene.vertices[[0, 1, 3, 2]].mean(axis=0)
+    (x, y), _ = camera.project(middle)
+    assert not drawn[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4].any()
+
+
+def test_a_crease_below_the_angle_is_no_line_unless_it_is_marked():
+    camera = Camera.from_fov(200, 160, fov_x=50)
+    marked = np.array([(0, 3)], np.int32)  # a diagonal of the side that faces the camera most
+    for scene, more in ((cube_of(-100), 0), (cube_of(-100, marked=marked), 1)):
+        seen = maps_of(scene, camera, near=0.1)
+        few = mesh_lines(scene, seen, crease=100, near=0.1)[..., 0] > 0
+        many = mesh_lines(scene, seen, crease=45, near=0.1)[..., 0] > 0
+        assert few.sum() < many.sum()
+        assert (few & ~many).sum() == 0
+        (x, y), _ = camera.project(scene.vertices[[0, 3]].mean(axis=0))
+        assert few[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].any() == bool(more)
+
+
+def test_lines_that_leave_the_picture_or_begin_behind_the_camera_are_cut():
+    floor = np.array([(-500, 1, -500), (500, 1, -500), (500, 1, 500), (-500, 1, 500), (0, 1, -500), (0, 1, 500)], float)
+    faces = np.array([(0, 5, 4), (0, 3, 5), (4, 2, 1), (4, 5, 2)], np.int32)
+    none = np.zeros(4, np.int32)
+    scene = Triangles(
+        floor, faces, np.zeros((4, 3, 3), np.float32), none, np.array([0, 0, 1, 1], np.int32),
+        np.ones((2, 3), np.float32), ["a"], ["", "b"],
+    )  # fmt: skip
+    camera = Camera.from_fov(64, 48, fov_x=60)
+    drawn = mesh_lines(scene, maps_of(scene, camera, near=0.1), crease=45, near=0.1)[..., 0] > 0
+    assert drawn[26:, 31:33].any(axis=1).all()  # where two materials meet, right below the camera
+    assert not drawn[30:, :30].any()
+
+
+def test_a_scene_without_a_surface_has_no_lines():
+    none = np.zeros((0, 3))
+    scene = Triangles(
+        none, none.astype(np.int32), np.zeros((0, 3, 3), np.float32), *[np.zeros(0, np.int32)] * 2,
+        np.zeros((0, 3), np.float32), [], [],
+    )  # fmt: skip
+    assert not mesh_lines(scene, maps_of(scene, CAMERA, near=0.1), crease=45, near=0.1).any()

@@ -1,7 +1,8 @@
 """A painter with the engine's interface whose pictures cost nothing, for tests of everything around it.
 
 A prompt says what it does: ``steps`` steps of a millisecond each, or one of the words below. ``dot`` makes a small
-picture whatever the image is.
+picture whatever the image is, ``ramps`` one whose red grows to the right and whose green grows downward, ``strength``
+one that is as bright as its denoising strength.
 """
 
 from __future__ import annotations
@@ -63,12 +64,19 @@ class SmallPainter:
     def _picture(self, request, seed):
         if request.prompt == "dot":
             return np.zeros((64, 64, 3), np.uint8)
+        height, width = request.height or 64, request.width or 64
+        if request.prompt == "ramps":
+            red, green = np.linspace(0, 255, width)[None], np.linspace(0, 255, height)[:, None]
+            ramps = np.broadcast_arrays(red, green, 60.0)
+            return np.rint(np.stack(ramps, axis=-1)).astype(np.uint8)
+        if request.prompt == "strength":
+            return np.full((height, width, 3), round(255 * request.denoising_strength), np.uint8)
         if request.image is not None:
             dtype = request.image.dtype
             turned = np.issubdtype(dtype, np.integer)
             return np.iinfo(dtype).max - request.image if turned else request.image * dtype.type(0.5)
         rng = np.random.default_rng(seed)
-        return rng.integers(0, 256, (request.height or 64, request.width or 64, 3), np.uint8)
+        return rng.integers(0, 256, (height, width, 3), np.uint8)
 
 
 def make(setup):
