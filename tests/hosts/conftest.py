@@ -26,6 +26,13 @@ from tests.server.process import ServerProcess
 from tests.shipped import WEIGHTS
 
 
+def pytest_collection_modifyitems(items):
+    """A host's start, and all that its window is asked, count for the first test that looks at it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="module")
 def shared_folder():
     """A folder under /tmp, which hosts see at the same place."""

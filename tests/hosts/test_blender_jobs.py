@@ -241,7 +241,7 @@ def events(blender, small_server):
                 (out / "later").touch()
                 small_server.start()
                 seen["back"], seen["buttons"] = event("back"), event("buttons")
-                process.wait(30)
+                process.wait(120)
             finally:
                 hosts.kill(process)
     return {**seen, "out": out}
@@ -254,7 +254,7 @@ def test_the_panel_is_drawn_and_a_job_runs_in_the_window(events):
 
 
 def test_esc_is_heard_within_a_quarter_of_a_second_and_the_interface_is_never_kept(events):
-    assert events["escape"]["at"] - events["pressed"] < 5  # the start of what presses the key is in it
+    assert events["escape"]["at"] - events["pressed"] < 30  # the start of what presses the key is in it
     assert events["cancelling"]["at"] - events["escape"]["at"] < 0.25
     assert events["ended"]["stage"] == "cancelled"
     ticks = events["ended"]["ticks"]
