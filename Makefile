@@ -11,7 +11,7 @@ demo: .venv/ready
 	$(BIN)/brushwire demo
 
 test: .venv/ready-dev lint
-	$(BIN)/python -m pytest -q -n auto --dist loadfile --ignore tests/hosts
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --durations 15 --ignore tests/hosts
 
 # One after the other: a host takes all of a small machine.
 hosts: .venv/ready-dev

@@ -253,9 +253,9 @@ class Dispatcher:
                     log.error("the worker of %s died (%s)", self._devices.get(worker), died)
                     await self._after_crash(job)
                     break
-                except (OSError, sqlite3.Error) as error:
+                except Exception as error:  # whatever it is, the job ends, and the next one is painted
                     log.exception("job %s", entry.id)
-                    await self._finish(job, _disk_failed(entry.id, error))
+                    await self._finish(job, _failed(entry.id, error))
 
     async def _start(self, worker: Worker) -> bool:
         for wait in (*RESTART_WAITS, None):
@@ -302,9 +302,9 @@ class Dispatcher:
         except StoreFull as full:
             await self._ledger.sweep(job)
             end = m.Failed(0, job.record.id, "store_full", full.sentence, full.remedy, retryable=True)
-        except OSError as error:  # nobody waits for this task: unless the job ends here, it never does
+        except Exception as error:  # nobody waits for this task: unless the job ends here, it never does
             log.exception("job %s", job.record.id)
-            end = _disk_failed(job.record.id, error)
+            end = _failed(job.record.id, error)
         await self._ledger.end(job, end)
 
     async def _end_of(self, job: Job, outcome: Done | Broken | End) -> End:
@@ -366,9 +366,13 @@ class Dispatcher:
             log.error("work on a job failed", exc_info=task.exception())
 
 
-def _disk_failed(job_id: str, error: OSError | sqlite3.Error) -> m.Failed:
-    sentence = f"The server's disk failed the job ({error})."
-    return m.Failed(0, job_id, "disk", sentence, "Make room on it.", retryable=True)
+def _failed(job_id: str, error: Exception) -> m.Failed:
+    """The end of a job by what went wrong in the server itself."""
+    if isinstance(error, (OSError, sqlite3.Error)):
+        sentence = f"The server's disk failed the job ({error})."
+        return m.Failed(0, job_id, "disk", sentence, "Make room on it.", retryable=True)
+    sentence = f"The server failed the job in a way that nobody foresaw ({type(error).__name__})."
+    return m.Failed(0, job_id, "internal_error", sentence, "The server's log has the details.")
 
 
 def _entry(job: Job) -> Entry:

@@ -207,7 +207,7 @@ class Ledger:
                 await self._on_disk(self._store.sync, [ref.digest for ref in painted.outputs])
             state = {m.Result: "finished", m.Failed: "failed", m.Cancelled: "cancelled"}[type(end)]
             await self._write_of(job, self._journal.end, record.id, state, m.to_plain(end), painted)
-        except (OSError, sqlite3.Error):
+        except Exception:  # whatever it is, the end is said
             # The client may still get what was painted; only a crash before it has would paint it again.
             log.exception("the end of job %s cannot be written down", record.id)
         if record.priority != "live":

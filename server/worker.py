@@ -162,7 +162,11 @@ class Worker:
             self._process, self._connection = process, ours
             threading.Thread(target=self._listen, args=(loop, process, ours), name="worker-listen", daemon=True).start()
 
-        await loop.run_in_executor(self._sender, begin)
+        try:
+            await loop.run_in_executor(self._sender, begin)
+        except OSError as error:  # no memory, process or file is left for it: as if it had died at once
+            log.exception("a worker process cannot be started")
+            raise WorkerDied(None) from error
         try:
             return await asyncio.wait_for(asyncio.shield(self._ready), START_SECONDS)
         except TimeoutError:
