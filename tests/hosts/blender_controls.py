@@ -45,6 +45,8 @@ def fresh():
     own.generate.steps = own.views.steps = 4
     for group in (own.generate, own.views):
         group.has_seed, group.seed = True, 5
+        # More than the model wants by itself: what is followed shows the more plainly.
+        group.has_guidance_scale, group.guidance_scale = True, 3.0
     own.use_depth = False
     return scene, own
 
