@@ -220,8 +220,8 @@ def test_frames_of_the_range_come_back_as_frames_and_the_timeline_stays(krita, d
     """)
     krita.until("d.workspace.slices.idle")
     krita.run("doc.setCurrentTime(1); doc.setFullClipRangeEndTime(2)")
-    # Krita sets it in turns of its own, and now and then not at all while it is still busy with the new frames.
-    krita.until("(doc.setPlayBackRange(0, 2), doc.playBackStartTime(), doc.playBackEndTime()) == (None, 0, 2)")
+    # Krita 5.2 takes the stop for the first frame that is not played.
+    krita.until("(doc.setPlayBackRange(0, 3), doc.playBackStartTime(), doc.playBackEndTime())[1:] == (0, 2)")
     krita.until("doc.currentTime() == 1")
     ask(krita, "animate", "echo image")
     krita.until("names()[-1].startswith('Animate')")
