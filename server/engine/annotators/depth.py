@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForDepthEstimation
 
-from server.engine.errors import UnreadableModel
-from server.engine.probe import check_weights
+from server.engine.annotators import pretrained
 
 #: Models whose values are distances in metres; those of the others are inverse depth, up to scale and shift.
 _METRIC = ("zoedepth", "glpn")
@@ -22,19 +19,7 @@ class DepthModel:
     """One model on one device. folder: with config.json, preprocessor_config.json and .safetensors weights."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        transformers_logging.set_verbosity_error()  # advice about torchvision belongs in no server's log
-        check_weights(folder)
-        try:
-            self._processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            self._model: Any = AutoModelForDepthEstimation.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0][:300]
-            raise UnreadableModel(
-                f"{folder.name} could not be loaded: {reason}", "Download all its files again."
-            ) from error
-        self._model.to(device).eval()
+        self._processor, self._model = pretrained.load(folder, AutoModelForDepthEstimation, device)
         config = self._model.config
         metric = config.model_type in _METRIC or getattr(config, "depth_estimation_type", "relative") == "metric"
         self.kind = "metric" if metric else "relative"

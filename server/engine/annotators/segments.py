@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import colorsys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoImageProcessor, SamModel
-from transformers.utils import logging as transformers_logging
+from transformers import SamModel
 
-from server.engine.errors import UnreadableModel
+from server.engine.annotators import pretrained
 from server.engine.painting import IsCancelled
-from server.engine.probe import check_weights
 from server.engine.sampling import raise_if
 
 #: Points on each side of the grid, and how many are asked at once.
@@ -35,17 +32,7 @@ class Segments:
     """The model on one device. folder: with config.json, preprocessor_config.json and .safetensors weights."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        transformers_logging.set_verbosity_error()  # advice about torchvision belongs in no server's log
-        check_weights(folder)
-        try:
-            self._processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            self._model: Any = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0][:300]
-            raise UnreadableModel(
-                f"{folder.name} could not be loaded: {reason}", "Download all its files again."
-            ) from error
-        self._model.to(device).eval()
+        self._processor, self._model = pretrained.load(folder, SamModel, device)
         self._device = device
 
     @torch.no_grad()
