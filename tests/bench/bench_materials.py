@@ -32,7 +32,7 @@ from server.starter import materials as procedural
 from server.starter.scenes import scenes
 from server.starter.words import MATERIALS
 from tests.bench.table import Row, at_most
-from tests.engine.test_annotating import ASTRONAUT, SHOWN
+from tests.engine.test_annotating_people import ASTRONAUT, SHOWN
 from tests.engine.test_upscaling import drawing, gmsd, psnr
 from tests.shipped import WEIGHTS
 
