@@ -243,8 +243,8 @@ class ClientThread:
                     await socket.close()
                     return
                 await self._wake.wait()
-        except Exception:
-            socket.transport.abort()  # the reader must not wait for answers to what was never sent
+        except Exception:  # whatever it is: the reader must not wait for answers to what was never sent
+            socket.transport.abort()
             raise
 
     def _dispatch(self, events: list[Event]) -> None:
