@@ -8,6 +8,8 @@ numpy alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,7 +22,9 @@ from .camera import Camera
 #: What lies nearer than this fraction of the mesh's farthest depth is cut off.
 NEAR_FRACTION = 1e-4
 
-_BATCH = 1 << 20  # fragments tested at once: bounds the memory
+_BATCH = 1 << 17  # fragments tested at once: bounds the memory
+_BAND = 1 << 16  # pixels of a band
+_THREADS = 2  # numpy lets go of Python's lock; more than two threads wait for it more than they work
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +77,20 @@ def rasterise(
         near = max(float(local[:, 2].max(initial=0.0)) * NEAR_FRACTION, 1e-12)
     if near is not None and len(corners):
         corners, numbers = _clip_near(corners, numbers, near)
-    key = np.full(camera.width * camera.height, np.iinfo(np.uint64).max, np.uint64)
-    _fill(key, _setup(corners, camera, cull), camera)
+    key = _nearest(_setup(corners, camera, cull), camera)
     return _resolve(key, numbers, local, triangles, camera)
+
+
+def in_bands(work: Callable[[slice], None], count: int, length: int = _BAND) -> None:
+    """Carry something out on all bands, of `length` each, of what has `count` items; several bands at once."""
+    bands = [slice(first, min(first + length, count)) for first in range(0, count, length)]
+    if len(bands) < 2:
+        for band in bands:
+            work(band)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(work, bands):
+            pass
 
 
 def render(
@@ -208,13 +223,14 @@ def _span(places: list[NDArray[np.float64]], size: int) -> tuple[NDArray[np.int6
     return first, np.minimum(np.floor(np.clip(high, -limit, limit)).astype(np.int64), size - 1)
 
 
-def _fill(key: NDArray[np.uint64], plane: _Setup, camera: Camera) -> None:
-    """Writes the nearest fragment of each pixel as (order of depth, triangle) in one 64-bit key."""
+def _nearest(plane: _Setup, camera: Camera) -> NDArray[np.uint64]:
+    """For each pixel (h·w,) its nearest fragment as (order of depth, triangle) in one 64-bit key; all ones: nothing."""
     columns, rows = plane.box[:, 1] - plane.box[:, 0] + 1, plane.box[:, 3] - plane.box[:, 2] + 1
     # One batch holds boxes whose sides round up to the same powers of two.
     size = np.ceil(np.log2(columns)).astype(np.int64) * 64 + np.ceil(np.log2(rows)).astype(np.int64)
     order = np.argsort(size, kind="stable")
     starts = np.flatnonzero(np.diff(size[order], prepend=-1))
+    batches = []
     for start, end in pairwise([*starts, len(order)]):
         group = order[start:end]
         # The box's own largest sides, not the power of two: half of all small triangles have one or two pixels.
@@ -222,9 +238,16 @@ def _fill(key: NDArray[np.uint64], plane: _Setup, camera: Camera) -> None:
             -1, 2
         )
         step = max(1, _BATCH // len(offsets))
-        for first in range(0, len(group), step):
-            part = group[first : first + step]
-            _fill_batch(key, plane, camera.width, part, offsets)
+        batches += [(group[first : first + step], offsets) for first in range(0, len(group), step)]
+    # Each thread has pixels of its own: what two write at once would be lost.
+    keys = np.full((_THREADS, camera.width * camera.height), np.iinfo(np.uint64).max, np.uint64)
+
+    def fill(one: slice) -> None:
+        for chosen, offsets in batches[one.start :: _THREADS]:
+            _fill_batch(keys[one.start], plane, camera.width, chosen, offsets)
+
+    in_bands(fill, min(_THREADS, len(batches)), 1)
+    return np.asarray(keys.min(axis=0))
 
 
 def _fill_batch(
@@ -271,21 +294,25 @@ def _resolve(
     face = np.full(key.size, -1, np.int32)
     depth = np.full(key.size, np.inf, np.float32)
     weights = np.zeros((key.size, 3), np.float32)
-    hit = np.flatnonzero(key != np.iinfo(np.uint64).max)
-    if len(hit):
+
+    def resolve(band: slice) -> None:
+        hit = np.flatnonzero(key[band] != np.iinfo(np.uint64).max)
+        if not len(hit):
+            return
+        hit += band.start
         winner = numbers[(key[hit] & np.uint64(0xFFFFFFFF)).astype(np.int64)]
         face[hit] = winner
         row, column = np.divmod(hit, camera.width)
         u, v = (column + (0.5 - camera.cx)) / camera.fx, (row + (0.5 - camera.cy)) / camera.fy
         # What belongs to a triangle is computed once for each that is seen, however many pixels see it.
-        seen = np.zeros(len(triangles), bool)
-        seen[winner] = True
-        place = (np.cumsum(seen) - 1)[winner]
+        seen, place = np.unique(winner, return_inverse=True)
         corners = local[triangles[seen]]
         shares = _weights(corners, place, u, v, camera.projection)
         depth[hit] = sum(share * corners[:, i, 2][place] for i, share in enumerate(shares))
         for i, share in enumerate(shares):
             weights[hit, i] = share
+
+    in_bands(resolve, key.size)
     return Raster(face.reshape(shape), depth.reshape(shape), weights.reshape(*shape, 3))
 
 

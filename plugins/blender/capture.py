@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from depth3d.camera import Camera
 from depth3d.pose import Pose
 
+from .coats import colour_of
 from .maps import Maps, Triangles, maps_of
 from .skeletons import Bone, Joints, joints_of
 
@@ -36,6 +37,19 @@ class _Local:
     normals: NDArray[np.float32]
     slots: NDArray[np.int32]
     marked: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """One mesh in world space. vertices: (n, 3), triangles: (m, 3), slots: (m,) which material slot.
+
+    uvs: of each UV layer (3·m, 2), for each corner, u to the right and v up.
+    """
+
+    vertices: NDArray[np.float32]
+    triangles: NDArray[np.uint32]
+    uvs: dict[str, NDArray[np.float32]]
+    slots: NDArray[np.int32]
 
 
 def gather(depsgraph: bpy.types.Depsgraph, *, marks: bool = False) -> Triangles:
@@ -78,7 +92,7 @@ def gather(depsgraph: bpy.types.Depsgraph, *, marks: bool = False) -> Triangles:
             name = material.name if material is not None else ""
             if name not in material_numbers:
                 material_numbers[name] = len(material_numbers)
-                colours.append(_colour(material, notes))
+                colours.append(colour_of(material, notes))
             table.append(material_numbers[name])
         materials.append(np.array(table, np.int32)[np.clip(mesh.slots, 0, len(table) - 1)])
     if not faces:
@@ -170,28 +184,31 @@ def poses(
     return flat.astype(np.float32), points
 
 
-def surface(
-    obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, layer: str
-) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.float32]]:
-    """One object's evaluated mesh in world space: vertices (n, 3), triangles (m, 3), and the UVs of a layer for each
-    corner (3·m, 2).
-    """
+def surface(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Surface:
+    """One object's evaluated mesh in world space, with all its UV layers."""
     evaluated = obj.evaluated_get(depsgraph)
     mesh = evaluated.to_mesh()
     try:
         local = _read(mesh)
-        loops = corners_of(mesh)
-        flat = np.empty(2 * len(mesh.loops), np.float32)
-        mesh.uv_layers[layer].uv.foreach_get("vector", flat)
+        corners = corners_of(mesh)
+        uvs = {}
+        for layer in mesh.uv_layers:
+            flat = np.empty(2 * len(mesh.loops), np.float32)
+            layer.uv.foreach_get("vector", flat)
+            uvs[layer.name] = flat.reshape(-1, 2)
     finally:
         evaluated.to_mesh_clear()
     matrix = np.array(evaluated.matrix_world, dtype=np.float64)
     world = local.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    faces, corners = local.faces, loops
+    faces = local.faces
     if np.linalg.det(matrix[:3, :3]) < 0:
         faces, corners = faces[:, ::-1], corners[:, ::-1]
-    uvs = flat.reshape(-1, 2)[corners.ravel()]
-    return np.ascontiguousarray(world, np.float32), np.ascontiguousarray(faces, np.uint32), np.ascontiguousarray(uvs)
+    return Surface(
+        np.ascontiguousarray(world, np.float32),
+        np.ascontiguousarray(faces, np.uint32),
+        {name: flat[corners.ravel()] for name, flat in uvs.items()},
+        local.slots,
+    )
 
 
 def _local(obj: bpy.types.Object, marks: bool) -> _Local:
@@ -269,21 +286,6 @@ def _turned(normals: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArra
     out = normals @ cofactors.T.astype(np.float32)
     length = np.linalg.norm(out, axis=-1, keepdims=True)
     return np.asarray(np.divide(out, length, out=np.zeros_like(out), where=length > 0), np.float32)
-
-
-def _colour(material: bpy.types.Material | None, notes: list[str]) -> tuple[float, float, float]:
-    """A material's base colour, linear; where nodes make it, the colour that the viewport shows."""
-    if material is None:
-        return (0.8, 0.8, 0.8)
-    if material.use_nodes and material.node_tree is not None:
-        for node in material.node_tree.nodes:
-            if node.type == "BSDF_PRINCIPLED":
-                base = node.inputs["Base Color"]
-                if not base.is_linked:
-                    return tuple(base.default_value[:3])
-                notes.append(f"The albedo of {material.name} is its viewport colour: nodes make the real one.")
-                break
-    return tuple(material.diffuse_color[:3])
 
 
 def _moved(joints: Joints, matrix: NDArray[np.float64]) -> Joints:

@@ -22,7 +22,22 @@ from depth3d.camera import Camera
 
 from ..common.forms import Form
 from ..common.tasks import Task
-from . import cameras, capture, images, lines, link, mannequin, maps, materials, palettes, properties, rigs, surfaces
+from . import (
+    cameras,
+    capture,
+    coats,
+    images,
+    lines,
+    link,
+    looks,
+    mannequin,
+    maps,
+    materials,
+    palettes,
+    properties,
+    rigs,
+    surfaces,
+)  # fmt: skip
 
 #: What virtual cameras see: from here on, in scene units over the distance of what they look at.
 _NEAR_SHARE = 1e-3
@@ -209,10 +224,14 @@ def views(
     given = pictures or [None] * len(shots)
     painted = materials.painted_image(obj)
     kept = [one["image"] for one in materials.views_of(painted)]
-    before = None
-    if form["mode"] == "refine" and painted is not None:
-        before = images.pixels_of(painted)
-        form["height"], form["width"] = before.shape[0], before.shape[1]
+    before, worn = None, None
+    notes: list[str] = []
+    if form["mode"] == "refine":
+        if painted is not None:
+            before = images.pixels_of(painted)
+            form["height"], form["width"] = before.shape[0], before.shape[1]
+        else:
+            worn = coats.coats_of(obj, surface.all_uvs, notes)
     chosen = shots
 
     def make() -> PlainJob:
@@ -231,15 +250,18 @@ def views(
             "uvs": Blob.of(surface.uvs.ravel()),
             "views": each,
         }
-        if before is not None:
-            hosted["texture"] = Blob.of(before, color="srgb")
+        present = before
+        if worn is not None:
+            present = looks.texture_of(surface.uvs, surface.slots, worn, form["width"], form["height"])
+        if present is not None:
+            hosted["texture"] = Blob.of(present, color="srgb")
         return form.job(hosted)
 
     place = {
         "do": "views", "object": obj.name, "unwrap": own.unwrap, "mode": form["mode"],
         "cameras": [shot.to_dict() for shot in shots], "pictures": kept if pictures else [],
     }  # fmt: skip
-    return Errand(form, make, place, form["prompt"] or f"Texture of {obj.name}")
+    return Errand(form, make, place, form["prompt"] or f"Texture of {obj.name}", notes)
 
 
 def rebake(context: bpy.types.Context, obj: bpy.types.Object | None) -> Errand:

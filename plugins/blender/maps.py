@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from depth3d.camera import Camera
 from depth3d.edges import links
 from depth3d.normals import normals_to_camera
-from depth3d.render import Raster, rasterise
+from depth3d.render import Raster, in_bands, rasterise
 
 #: Two neighbouring pixels on one surface that turn by more than this many degrees have a crease between them.
 CREASE = 35.0
@@ -66,18 +66,22 @@ def maps_of(scene: Triangles, camera: Camera, *, near: float, far: float = np.in
     """Depth, normals and segments at each pixel's centre. near, far: what lies nearer or farther is not seen."""
     raster = rasterise(scene.vertices, scene.faces, camera, near=near)
     seen = raster.covered & (raster.depth <= far)
-    face = np.maximum(raster.face, 0)
     depth = np.where(seen, raster.depth, np.float32(np.inf))
     normal = np.zeros((*seen.shape, 3), np.float32)
-    if len(scene.faces):
-        shown, weights = face[seen], raster.weights[seen]
-        world = sum(scene.normals[:, corner][shown] * weights[:, corner, None] for corner in range(3))
-        facing = toward_viewer(scene, camera)[shown]
-        normal[seen] = normals_to_camera(world, camera) * facing[:, None]
-        segments = [np.where(seen, numbers[face], -1).astype(np.int32) for numbers in (scene.object, scene.material)]
-    else:
-        segments = [np.full(seen.shape, -1, np.int32)] * 2
-    return Maps(camera, depth, normal, *segments, raster)
+    segments = [np.full(seen.shape, -1, np.int32) for _ in range(2)]
+    facing = toward_viewer(scene, camera)
+    every_corner = scene.normals.reshape(-1, 3)
+    pixels = [layer.reshape(-1, *layer.shape[2:]) for layer in (seen, raster.face, raster.weights, normal, *segments)]
+
+    def fill(band: slice) -> None:
+        inside, faces, weights, normals, objects, materials = (layer[band] for layer in pixels)
+        shown, share = faces[inside], weights[inside]
+        world = sum(every_corner[3 * shown + corner] * share[:, corner, None] for corner in range(3))
+        normals[inside] = normals_to_camera(world, camera) * facing[shown, None]
+        objects[inside], materials[inside] = scene.object[shown], scene.material[shown]
+
+    in_bands(fill, seen.size)
+    return Maps(camera, depth, normal, segments[0], segments[1], raster)
 
 
 def toward_viewer(scene: Triangles, camera: Camera) -> NDArray[np.float32]:

@@ -27,15 +27,18 @@ class SurfaceError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A mesh in world space. vertices: (n, 3), triangles: (m, 3), uvs: (3·m, 2) for each corner.
+    """A mesh in world space. vertices: (n, 3), triangles: (m, 3), uvs: (3·m, 2) for each corner, where it is painted.
 
-    layout: (loops of the object's own mesh, 2), what its new UV layer will hold.
+    layout: (loops of the object's own mesh, 2), what its new UV layer will hold. slots: (m,) which material slot each
+    triangle has. all_uvs: of each of its UV layers (3·m, 2), for each corner.
     """
 
     vertices: NDArray[np.float32]
     triangles: NDArray[np.uint32]
     uvs: NDArray[np.float32]
     layout: NDArray[np.float32]
+    slots: NDArray[np.int32]
+    all_uvs: dict[str, NDArray[np.float32]]
 
 
 def surface_of(context: bpy.types.Context, obj: bpy.types.Object | None, *, unwrap: bool = True) -> Surface:
@@ -67,8 +70,8 @@ def surface_of(context: bpy.types.Context, obj: bpy.types.Object | None, *, unwr
                 _write(layer, _read(mesh.uv_layers[active]))
         layout = _read(layer)
         context.view_layer.update()
-        arrays = capture.surface(copy, context.evaluated_depsgraph_get(), LAYER)
-    return Surface(*arrays, layout)
+        seen = capture.surface(copy, context.evaluated_depsgraph_get())
+    return Surface(seen.vertices, seen.triangles, seen.uvs[LAYER], layout, seen.slots, seen.uvs)
 
 
 def add_layer(obj: bpy.types.Object, surface: Surface) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge_protocol import blobs
@@ -44,6 +44,7 @@ shapes = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(shape=shapes, dtype=st.sampled_from(DTYPES), color=st.sampled_from(["srgb", "linear", "data"]))
+@example(shape=(1000, 600, 3), dtype="float32", color="linear")  # large enough for two threads
 def test_the_digest_is_the_books(shape, dtype, color):
     array = noise(shape, dtype)
     blob = Blob.of(array, color=color)

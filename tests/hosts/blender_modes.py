@@ -43,6 +43,7 @@ def dump(name):
         texture=images.pixels_of(texture),
         corners=[[cube.matrix_world @ mesh.vertices[i].co for i in face.vertices] for face in mesh.polygons],
         uvs=[[layer.uv[i].vector for i in face.loop_indices] for face in mesh.polygons],
+        own_uvs=[[mesh.uv_layers[0].uv[i].vector for i in face.loop_indices] for face in mesh.polygons],
         pictures=[images.pixels_of(bpy.data.images[view["image"]]) for view in views],
         cameras=json.dumps([view["camera"] for view in views]),
     )
@@ -65,6 +66,32 @@ def meshes():
     bpy.context.view_layer.objects.active = cube
     attempt("refine", bpy.ops.brushwire.paint_mesh)
     dump("refined")
+
+
+def first_time():
+    """Over what is there, on a cube that was never painted: one face wears a plain colour, the others a picture."""
+    _, cube = scene_with_cube(plane=False)
+    rows, columns = np.mgrid[:64, :64] / 64 + 1 / 128
+    picture = np.stack([columns * 255, (1 - rows) * 255, np.full_like(rows, 60)], axis=-1)
+    material = cube.data.materials[0]
+    material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    texture, mapping, place = (nodes.new(f"ShaderNode{kind}") for kind in ("TexImage", "Mapping", "UVMap"))
+    texture.image = images.new_image("Own", np.rint(picture).astype(np.uint8))
+    mapping.inputs["Scale"].default_value = (0.5, 0.5, 1)
+    mapping.inputs["Location"].default_value = (0.25, 0.125, 0)
+    place.uv_map = cube.data.uv_layers[0].name
+    links.new(place.outputs["UV"], mapping.inputs["Vector"])
+    links.new(mapping.outputs["Vector"], texture.inputs["Vector"])
+    links.new(texture.outputs["Color"], nodes["Principled BSDF"].inputs["Base Color"])
+    plain = bpy.data.materials.new("Plain")
+    plain.diffuse_color = (1, 0, 0, 1)
+    cube.data.materials.append(plain)
+    cube.data.polygons[2].material_index = 1
+    own = bpy.context.scene.brushwire
+    own.rig, own.mode, own.views.prompt = "CUBE", "refine", "rust"
+    attempt("first_time", bpy.ops.brushwire.paint_mesh)
+    dump("first_time")
 
 
 # -- frames
@@ -151,7 +178,7 @@ def composited():
 if NAME:
     dump(str(NAME[0]))
 else:
-    for part in (meshes, keyframes, broken_off, composited):
+    for part in (meshes, first_time, keyframes, broken_off, composited):
         part()
         print(part.__name__, flush=True)
     link.close()

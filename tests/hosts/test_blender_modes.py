@@ -96,6 +96,20 @@ def test_painting_over_takes_the_present_texture_and_puts_what_became_of_it_in_i
     assert_is_inverted(after, before)
 
 
+def test_painting_over_a_mesh_for_the_first_time_begins_with_what_its_materials_show(modes):
+    assert modes["first_time"]["ended"] == ["FINISHED"]
+    cube = read(modes["out"], "first_time")
+    height, width = cube.texture.shape[:2]
+    for face, (uvs, own) in enumerate(zip(cube.uvs, cube.own_uvs, strict=True)):
+        for a, b in ((0.5, 0.5), (0.25, 0.3), (0.75, 0.25), (0.3, 0.75), (0.7, 0.7)):
+            u, v = uvs[0] + a * (uvs[1] - uvs[0]) + b * (uvs[3] - uvs[0])
+            own_u, own_v = own[0] + a * (own[1] - own[0]) + b * (own[3] - own[0])
+            worn = (255, 0, 0) if face == 2 else (255 * (own_u / 2 + 0.25), 255 * (own_v / 2 + 0.125), 60)
+            found = cube.texture[int((1 - v) * height), int(u * width)]
+            assert found[3] == 255
+            assert np.abs(255 - found[:3].astype(float) - worn).max() < 8, face  # the painter inverts
+
+
 def test_the_command_line_paints_all_at_once_and_over_what_is_there(modes, blender, brushwire):
     out = modes["out"]
     small = ("--set", f"rig_size=[{SIDE}, {SIDE}]", "--set", "steps=2", "--set", "follow_depth=0")

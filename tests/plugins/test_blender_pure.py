@@ -7,6 +7,7 @@ import pytest
 
 from depth3d.camera import Camera
 from plugins.blender.lines import mesh_lines
+from plugins.blender.looks import Coat, texture_of
 from plugins.blender.maps import Triangles, albedo, depth_range, edges, maps_of, mist, segmentation
 from plugins.blender.palettes import ADE20K, ade20k, ade20k_class, distinct
 from plugins.blender.skeletons import SKELETONS, Bone, joints_of, recognise
@@ -200,3 +201,36 @@ def test_a_scene_without_a_surface_has_no_lines():
         np.zeros((0, 3), np.float32), [], [],
     )  # fmt: skip
     assert not mesh_lines(scene, maps_of(scene, CAMERA, near=0.1), crease=45, near=0.1).any()
+
+
+def test_a_look_is_laid_into_another_layout():
+    # One square on all of the new layout: one of its triangles wears a picture, turned by a quarter, the other green.
+    layout = np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [0, 1]], np.float32)
+    ramp = np.zeros((32, 32, 3), np.uint8)
+    ramp[..., 0] = np.arange(32)[None] * 8
+    turned = layout[:, ::-1]
+    coats = [Coat(ramp, turned), Coat(np.array([0, 255, 0], np.uint8))]
+    look = texture_of(layout, np.array([0, 1]), coats, 64, 64)
+    assert (look[..., 3] == 255).all()
+    for row, column in ((60, 10), (50, 40), (20, 60), (40, 50)):
+        v = 1 - (row + 0.5) / 64
+        assert abs(int(look[row, column, 0]) - (v * 32 - 0.5) * 8) <= 4
+        assert look[row, column, 1] == 0
+    assert (look[5:20, 2:10, :3] == (0, 255, 0)).all()
+
+
+def test_a_look_repeats_a_picture_or_goes_on_with_its_border():
+    layout = np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [0, 1]], np.float32)
+    picture = np.zeros((16, 16, 4), np.uint8)
+    picture[:, 8:] = 255
+    tiled = texture_of(layout, np.zeros(2, int), [Coat(picture, layout * 2)], 64, 64)
+    assert (tiled[32, [4, 20, 36, 52], 0] == (0, 255, 0, 255)).all()
+    single = texture_of(layout, np.zeros(2, int), [Coat(picture, layout * 2 - 1, repeats=False)], 64, 64)
+    assert (single[32, [4, 20, 36, 60], 0] == (0, 0, 0, 255)).all()
+
+
+def test_a_look_leaves_the_ground_empty_and_fills_the_seams_around_its_islands():
+    layout = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75]], np.float32)
+    look = texture_of(layout, np.zeros(1, int), [Coat(np.array([9, 8, 7], np.uint8))], 64, 64)
+    assert (look[40, 49:55] == (9, 8, 7, 255)).all()
+    assert look[5, 5, 3] == 0
