@@ -131,21 +131,37 @@ class Ledger:
         return [ref for ref in refs if not self._store.has(ref)]
 
     async def accept(self, job: Job) -> None:
-        """Write a new job down. Raises ProtocolError where that cannot be done; then `forget` it."""
+        """Write a new job down. Raises ProtocolError where that cannot be done; then `forget` it.
+
+        One that was written down before and forgotten nevertheless, since its acceptance broke off after that, is taken
+        up where it stands.
+        """
         job_id = job.record.id
         try:
             if job.record.priority != "live":  # a live job need not survive a loss of power
                 await self._on_disk(self._store.sync, [ref.digest for ref in job.refs])
-            created = await self._write_of(job, self._journal.accept, job.record)
-        except sqlite3.IntegrityError:
-            sentence, remedy = "That job was delivered already.", "Give each job an id of its own."
-            raise ProtocolError("already_delivered", sentence, remedy, about=job_id) from None
+            created = await self._write_of(job, self._accepted, job.record)
         except (OSError, sqlite3.Error):
             log.exception("job %s cannot be written down", job_id)
             sentence, remedy = "The server cannot write the job down.", "Make room on its disk."
             raise ProtocolError("journal", sentence, remedy, retryable=True, about=job_id) from None
         job.record = replace(job.record, created=created)
         job.saved.set_result(None)
+
+    def _accepted(self, record: Record) -> float:
+        """On the journal's thread: write a job down, if it is not; returns when that was. Raises ProtocolError."""
+        try:
+            return self._journal.accept(record)
+        except sqlite3.IntegrityError:
+            there = self._journal.get(record.id)
+        if there is None or there.state == "delivered":
+            code, sentence = "already_delivered", "That job was delivered already."
+        elif (there.kind, there.job) != (record.kind, record.job):
+            code, sentence = "id_in_use", "Another job has that id."
+        else:
+            self._journal.move(record.id, record.session)
+            return there.created
+        raise ProtocolError(code, sentence, "Give each job an id of its own.", about=record.id)
 
     def forget(self, job_id: str) -> None:
         """A job that was not accepted was never here."""

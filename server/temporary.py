@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from bridge_protocol import discovery
 from bridge_protocol.client import BridgeError
@@ -29,6 +32,8 @@ class TemporaryServer:
 
     def __enter__(self) -> TemporaryServer:
         """Start it and wait until it listens."""
+        # SIGTERM ends a Python without a word to its `with` blocks; the server would live on.
+        self._on_term = signal.signal(signal.SIGTERM, _leave) if _in_main_thread() else None
         # Sockets and their like have short paths; the system's temporary folder is one.
         self._folder = tempfile.TemporaryDirectory(prefix="brushwire-")
         folder = Path(self._folder.name)
@@ -58,7 +63,17 @@ class TemporaryServer:
         """Stop it, and remove its folders."""
         machine.end_process(self.process, STOP_SECONDS)
         self._folder.cleanup()
+        if _in_main_thread():
+            signal.signal(signal.SIGTERM, self._on_term)
 
     def log_tail(self, lines: int = 20) -> str:
         """The end of the server's log."""
         return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

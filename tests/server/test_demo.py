@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -54,6 +59,23 @@ def test_the_doctor_tells_versions_places_and_the_timings_of_a_job_but_not_the_t
         assert words in said.getvalue()
     token = doctor.runtime_folder() / "token"
     assert not token.exists() or token.read_text() not in said.getvalue()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM that a program hears")
+def test_a_temporary_server_ends_with_a_program_that_is_terminated():
+    program = """if True:
+        from server.temporary import TemporaryServer
+        with TemporaryServer([]) as server:
+            print(server.process.pid, server.runtime, flush=True)
+            input()
+    """
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asked:
+        pid, runtime = asked.stdout.readline().decode().split()
+        assert psutil.pid_exists(int(pid))
+        asked.terminate()
+        assert asked.wait(60) == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(int(pid))
+    assert not Path(runtime).parent.exists()
 
 
 def test_a_server_that_does_not_start_is_told_with_its_log(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -9,7 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from bridge_protocol import messages as m
 from bridge_protocol.answers import Answered
 from bridge_protocol.blobs import Blob
-from bridge_protocol.jobs import Generate
+from bridge_protocol.jobs import Generate, job_to_plain
+from server.journal import Journal, Record
 from tests.server.raw import Raw
 
 QUICK = Generate(steps=1, width=64, height=64, seed=1)
@@ -104,6 +107,19 @@ def test_a_delivered_job_is_not_painted_again(server):
         client.say(m.Ack(job_id))
         client.submit(QUICK, job_id)
         assert client.hear(m.Error).code == "already_delivered"
+
+
+def test_a_job_whose_acceptance_broke_off_after_it_was_written_down_is_accepted_when_it_comes_again(server):
+    # As the server leaves it behind: in the journal, and nowhere else.
+    kind, fields = job_to_plain(QUICK)
+    with closing(Journal(server.settings.data / "journal.db")) as journal:
+        journal.accept(Record("broken-off", "another session", kind, fields))
+    with Raw(server) as client:
+        client.submit(Generate(steps=2, width=64, height=64), "broken-off")
+        assert client.hear(m.Error).code == "id_in_use"
+        client.submit(QUICK, "broken-off")
+        client.hear(m.Accepted)
+        assert client.hear(m.Result).id == "broken-off"
 
 
 def test_finished_and_waiting_jobs_outlive_the_server(server, gate):
