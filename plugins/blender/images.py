@@ -67,15 +67,21 @@ def last_render(scene: bpy.types.Scene) -> NDArray[np.uint8] | None:
     if result is None:
         return None
     settings = scene.render.image_settings
+    # Blender 5 asks first whether it is a picture, layers or a film, and knows the formats of that alone.
+    medium = getattr(settings, "media_type", None)
     kept = settings.file_format, settings.color_mode, settings.color_depth, settings.compression
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "render.png"
         try:
+            if medium is not None:
+                settings.media_type = "IMAGE"
             settings.file_format, settings.color_mode, settings.color_depth = "PNG", "RGBA", "8"
             result.save_render(str(path), scene=scene)
         except RuntimeError:
             return None
         finally:
+            if medium is not None:
+                settings.media_type = medium
             settings.file_format = kept[0]
             settings.color_mode, settings.color_depth, settings.compression = kept[1:]
         loaded = bpy.data.images.load(str(path))

@@ -82,6 +82,8 @@ def cycles_passes(scene, name=""):
     layer = scene.view_layers[0]
     layer.use_pass_z = layer.use_pass_normal = True
     settings = scene.render.image_settings
+    if hasattr(settings, "media_type"):  # from Blender 5 on
+        settings.media_type = "MULTI_LAYER_IMAGE"
     settings.file_format, settings.color_depth = "OPEN_EXR_MULTILAYER", "32"
     settings.exr_codec = "ZIP"
     scene.render.filepath = str(OUT / name)

@@ -51,9 +51,12 @@ def scene():
     bpy.ops.object.mode_set(mode="EDIT")
     bpy.ops.mesh.subdivide(number_cuts=1)
     bpy.ops.object.mode_set(mode="OBJECT")
-    for edge in cube.data.edges:
-        # The ring halfway up its sides; the other edges of the subdivision are not marked.
-        edge.use_freestyle_mark = all(abs(cube.data.vertices[i].co.z) < 1e-6 for i in edge.vertices)
+    # The ring halfway up its sides; the other edges of the subdivision are not marked.
+    ring = [all(abs(cube.data.vertices[i].co.z) < 1e-6 for i in edge.vertices) for edge in cube.data.edges]
+    if "use_freestyle_mark" in bpy.types.MeshEdge.bl_rna.properties:  # before Blender 5
+        cube.data.edges.foreach_set("use_freestyle_mark", ring)
+    else:
+        cube.data.attributes.new("freestyle_edge", "BOOLEAN", "EDGE").data.foreach_set("value", ring)
     cube.data.materials.append(materials[0])
     cube.data.materials.append(materials[1])
     for face in cube.data.polygons:

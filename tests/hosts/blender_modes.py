@@ -85,7 +85,8 @@ def first_time():
     links.new(mapping.outputs["Vector"], texture.inputs["Vector"])
     links.new(texture.outputs["Color"], nodes["Principled BSDF"].inputs["Base Color"])
     plain = bpy.data.materials.new("Plain")
-    plain.diffuse_color = (1, 0, 0, 1)
+    plain.use_nodes = True
+    plain.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (1, 0, 0, 1)
     cube.data.materials.append(plain)
     cube.data.polygons[2].material_index = 1
     own = bpy.context.scene.brushwire
@@ -150,21 +151,31 @@ def broken_off():
     report["groups"] = [group.name for group in bpy.data.node_groups]
 
 
+def compositor_of(scene):
+    """The scene's compositor, made if need be: its tree, and the socket that takes what is rendered."""
+    if not hasattr(scene, "compositing_node_group"):  # before Blender 5
+        scene.use_nodes = True
+        return scene.node_tree, next(node for node in scene.node_tree.nodes if node.type == "COMPOSITE").inputs[0]
+    tree = scene.compositing_node_group = bpy.data.node_groups.new("Compositor", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    return tree, tree.nodes.new("NodeGroupOutput").inputs[0]
+
+
 def composited():
     """The frames in the compositor: what is rendered with them is what was painted."""
     scene, own = animated("composited", 3)
-    scene.use_nodes = True
+    compositor = compositor_of(scene)
     own.generate.seed = 5
     for frame in (1, 2, 3):
         own.generate.seed = 5 * frame
         own.generate.keyframe_insert("seed", frame=frame)
     attempt("composited", bpy.ops.brushwire.frames)
-    tree = scene.node_tree
+    tree, shown = compositor
     (node,) = [node for node in tree.nodes if node.bl_idname == "CompositorNodeGroup"]
     report["linked_before"] = any(socket.is_linked for socket in node.outputs)
     attempt("composited_again", bpy.ops.brushwire.frames)
     report["group_nodes"] = sum(node.bl_idname == "CompositorNodeGroup" for node in tree.nodes)
-    tree.links.new(node.outputs[0], next(node for node in tree.nodes if node.type == "COMPOSITE").inputs[0])
+    tree.links.new(node.outputs[0], shown)
     scene.render.engine = "CYCLES"
     scene.cycles.samples, scene.cycles.use_denoising = 1, False
     scene.view_settings.view_transform = "Standard"

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--python-expr", dest="code")
     given = parser.parse_args(own)
     if not given.factory_startup:
-        bpy.ops.wm.read_userpref()
+        _read_preferences()
     if given.file:
         bpy.ops.wm.open_mainfile(filepath=given.file)
     else:
@@ -45,9 +45,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _read_preferences() -> None:
+    """The wheel of 4.2 crashes as it reads them; what they would say is that the extension is enabled."""
+    if bpy.app.version >= (4, 3):
+        bpy.ops.wm.read_userpref()
+    elif (Path(bpy.utils.resource_path("USER")) / "extensions" / "user_default" / "brushwire").is_dir():
+        bpy.ops.preferences.addon_enable(module="bl_ext.user_default.brushwire")
+
+
 def _command(words: list[str]) -> int:
     if words[:2] == ["extension", "install-file"]:
-        bpy.ops.wm.read_userpref()
+        _read_preferences()
         ended = bpy.ops.extensions.package_install_files(
             repo="user_default", filepath=words[-1], enable_on_install=True
         )
