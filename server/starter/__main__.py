@@ -16,6 +16,7 @@ from server.starter import code as codes
 from server.starter import evaluate as evaluation
 from server.starter import export as exports
 from server.starter.captions import COLORLESS, material_caption
+from server.starter.networks import build_autoencoder
 from server.starter.stock import Stock, stock_up
 from server.starter.text import build_tokenizer
 from server.starter.words import COLORS, MATERIALS
@@ -69,13 +70,22 @@ def train_autoencoder(recipe: Recipe = config.DEFAULT, start: Start = None) -> N
 @app.command()
 def export(
     recipe: Recipe = config.DEFAULT,
+    start: Start = None,
     folder: Annotated[Path, typer.Option(help="where the weights go")] = exports.WEIGHTS,
 ) -> None:
-    """Write the averaged weights as fp16 for the plain diffusers pipelines, and the loss curves beside the docs."""
+    """Write the averaged weights as fp16 for the plain diffusers pipelines.
+
+    Where no decoder was trained here, the autoencoder is that of the weights that the training began with (--from).
+    """
     options = _options(recipe)
-    tokenizer, code = prepare(options)
+    tokenizer, code = prepare(options, start)
     step, networks = diffusion.averaged(options, tokenizer)
-    size = exports.export(networks, autoencoder.trained(options, code), tokenizer, code, folder)
+    if start is not None and not (options.out / autoencoder.CHECKPOINT).exists():
+        network = build_autoencoder(options, code)
+        network.load_state_dict(shipped.autoencoder_of(start).state_dict())
+    else:
+        network = autoencoder.trained(options, code)
+    size = exports.export(networks, network, tokenizer, code, folder)
     print(f"step {step}: {size / 2**20:.1f} MiB in {folder}")
 
 
@@ -84,11 +94,14 @@ def losses(
     recipe: Recipe = config.DEFAULT,
     folder: Annotated[Path, typer.Option(help="where the pictures go")] = Path("docs/pictures"),
 ) -> None:
-    """Draw the loss curves of both trainings."""
+    """Draw the loss curves of the trainings that were run here."""
     options = _options(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     logs = {"diffusion": diffusion.LOSSES, "autoencoder": autoencoder.LOSSES}
     for name, log in logs.items():
+        if not (options.out / log).exists():
+            print(f"there was no training of the {name} in {options.out}", flush=True)
+            continue
         read = curves.read(options.out / log)
         read = curves.diffusion_groups(read) if name == "diffusion" else read
         curves.plot(read, f"{name}: loss over steps").save(folder / f"starter-losses-{name}.png")

@@ -53,6 +53,7 @@ class Unet:
     channels: list[int]
     layers: int
     heads: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class Diffusion:
     dropout: float
     early: float
     crop: int
-    batch: int
-    whole_batch: int
+    materials: int
+    scenes: int
+    people: int
     whole_share: list[float]
     material_share: float
     control_share: float

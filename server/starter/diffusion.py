@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -53,6 +54,11 @@ def train(
     """
     recipe, device = options.diffusion, options.device
     networks = build(options, tokenizer).to(device)
+    for name in ("unet", *CONTROLS):
+        networks[name].to(memory_format=torch.channels_last)
+    if torch.device(device).type == "cpu":
+        # The fused attention's backward is so slow on a CPU that a whole step takes a quarter longer with it.
+        networks["unet"].set_attn_processor(AttnProcessor())
     stocks = restock()
     path = options.out / CHECKPOINT
     first = 0
@@ -85,12 +91,18 @@ def train(
     start, losses = time.monotonic(), []
     for step in range(first, end):
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        parts = choose(stocks, options, step, generator)
+        groups = choose(stocks, options, step, generator)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * rate_factor_of(step, recipe.warmup, recipe.steps, recipe.cooldown)
+        kinds: list[str] = []
+        errors: list[Tensor] = []
+        loss = torch.zeros((), device=device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=options.bf16):
-            errors = _errors(networks, [sample for _, sample in parts], code, alphas, empty, recipe, generator)
-            loss = (torch.cat(errors) * weights).mean()
+            for share, parts in groups:
+                here = _errors(networks, [sample for _, sample in parts], code, alphas, empty, recipe, generator)
+                loss = loss + share * (torch.cat(here) * weights).mean()
+                kinds += [kind for kind, _ in parts]
+                errors += here
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
@@ -102,7 +114,7 @@ def train(
                 torch._foreach_lerp_(average, [p.detach() for p in networks.parameters()], 1 - keep)
         losses += [
             {"step": step, "kind": kind, "loss": error.detach().mean()}
-            for (kind, _), error in zip(parts, errors, strict=True)
+            for kind, error in zip(kinds, errors, strict=True)
         ]
         done = step + 1
         if done % 25 == 0:
@@ -134,38 +146,36 @@ def averaged(options: config.Config, tokenizer: CLIPTokenizer) -> tuple[int, nn.
 
 def choose(
     stocks: dict[str, Stock], options: config.Config, step: int, generator: torch.Generator
-) -> list[tuple[str, Sample]]:
-    """What one step trains on: materials, and of the rendered kinds one with at most one kind of control image.
+) -> list[tuple[float, list[tuple[str, Sample]]]]:
+    """What one step trains on: groups of samples of one size, each with its share of the loss.
 
-    Both are in each step, or its gradient would pull toward one alone. Each comes with a name for the log.
+    Materials, scenes and people are in each step, or its gradient would pull toward one alone; scenes and people have
+    at most one kind of control image each. Every sample comes with a name for the log.
     """
     recipe = options.diffusion
-    dice = torch.rand(3, generator=generator).tolist()
+    dice = torch.rand(5, generator=generator).tolist()
     early, late = recipe.whole_share
     cooled = max(0.0, 1 - (recipe.steps - step) / recipe.cooldown)
-    # Whole pictures are for composition; a material has none, but must learn to fill a large canvas all the same.
+    # A material has no composition, but it must learn to fill a large canvas all the same.
     whole = dice[0] < early + (late - early) * cooled
     rendered = [kind for kind in ("scenes", "people") if kind in stocks]
-    count = recipe.whole_batch if whole else recipe.batch
-    for_materials = round(count * recipe.material_share) if rendered else count
-    drawn = [("materials", for_materials, None)]
-    if rendered:
-        kind = rendered[-1] if dice[1] > 0.6 else rendered[0]
+    side = stocks[rendered[0]].image.shape[-1] if rendered else stocks["materials"].image.shape[-1]
+    size = side if whole else recipe.crop
+    count = max(1, recipe.materials * recipe.crop**2 // size**2)
+    material = ("materials-whole" if whole else "materials", draw(stocks["materials"], count, size, None, generator))
+    groups = [(recipe.material_share if rendered else 1.0, [material])]
+    compositions = []
+    for kind, controlled, which in zip(rendered, dice[1:3], dice[3:5], strict=False):
         control = None
-        if stocks[kind].controls and dice[2] < recipe.control_share:
+        if stocks[kind].controls and controlled < recipe.control_share:
             # A person's pose is the hardest to learn: most of the controlled people are for it.
-            names = ["pose", "pose", "depth", "normal"] if "pose" in stocks[kind].controls else ["depth", "normal"]
-            control = names[int(dice[2] / recipe.control_share * len(names) * 0.9999)]
-        drawn.append((kind, count - for_materials, control))
-    # The last is rendered where anything is, and its pictures are never larger than a material's.
-    size = stocks[drawn[-1][0]].image.shape[-1] if whole else recipe.crop
-    return [
-        (
-            f"{kind}{'-whole' if whole else ''}{'-' + control if control else ''}",
-            draw(stocks[kind], many, size, control, generator),
-        )
-        for kind, many, control in drawn
-    ]
+            names = ["pose", "pose", "pose", "depth", "normal"] if "pose" in stocks[kind].controls else CONTROLS[:2]
+            control = names[int(which * len(names))]
+        name = f"{kind}-{control}" if control else kind
+        compositions.append((name, draw(stocks[kind], getattr(recipe, kind), side, control, generator)))
+    if compositions:
+        groups.append((1 - recipe.material_share, compositions))
+    return groups
 
 
 def rate_factor_of(step: int, warmup: int, steps: int, cooldown: int) -> float:
@@ -193,7 +203,8 @@ def _errors(
     device = samples[0].image.device
     counts = [len(sample.image) for sample in samples]
     count = sum(counts)
-    clean = code.encode(torch.cat([sample.image for sample in samples]))
+    with torch.autocast(device.type, enabled=False):
+        clean = code.encode(torch.cat([sample.image for sample in samples]))
     noise = torch.randn(clean.shape, generator=generator).to(device)
     # One time step from each of b equal spans: less chance in the loss than b free ones.
     spread = torch.cat([(torch.arange(b) + torch.rand(b, generator=generator)) / b for b in counts])

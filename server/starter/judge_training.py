@@ -1,4 +1,4 @@
-"""Trains the judge on the makers' pictures alone, in some minutes on a CPU: python -m server.starter.judge_training."""
+"""Trains the judge on the makers' pictures alone, in half an hour on a CPU: python -m server.starter.judge_training."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def train(
     ),
     seed: int = 11,
     swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 70,
-    figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 700,
+    figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 1400,
     material_steps: int = 1800,
-    figure_steps: int = 800,
-    joint_steps: int = 1200,
+    figure_steps: int = 1000,
+    joint_steps: int = 4000,
 ) -> None:
     """Make the pictures, train both networks, measure them on fresh pictures, and save them."""
     cache.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def build_unet(options: config.Config) -> UNet2DConditionModel:
         layers_per_block=options.unet.layers,
         attention_head_dim=options.unet.heads,
         cross_attention_dim=options.text.width,
-        norm_num_groups=16,
+        norm_num_groups=options.unet.groups,
         # Attention reaches the deeper levels alone; so the words are added to the time step too, which all hear.
         addition_embed_type="text",
         addition_embed_type_num_heads=options.text.heads,
@@ -63,7 +63,7 @@ def build_controlnet(options: config.Config) -> ControlNetModel:
         layers_per_block=options.unet.layers,
         attention_head_dim=options.unet.heads,
         cross_attention_dim=options.text.width,
-        norm_num_groups=16,
+        norm_num_groups=options.unet.groups,
         conditioning_embedding_out_channels=tuple(options.controlnet.embedding),
     )
     # Zero convolutions protect a finished UNet; here both learn together, and a start from zero only costs steps.

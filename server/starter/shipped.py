@@ -50,10 +50,8 @@ def code_of(folder: Path) -> PatchCode:
 def start_from(networks: nn.ModuleDict, folder: Path) -> None:
     """Set the networks of `diffusion.build` to exported weights.
 
-    A ControlNet that the folder lacks starts from the UNet's encoder, as far as it has the same layers (Zhang et al.
-    2023 copy all of it).
-
-    Raises ValueError where a network has another size than the recipe's.
+    A network of another size than the recipe's begins untrained, and that is printed. A ControlNet that the folder
+    lacks starts from the UNet's encoder, as far as it has the same layers (Zhang et al. 2023 copy all of it).
     """
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict()
     text = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32).state_dict()
@@ -78,5 +76,6 @@ def _encodes(key: str) -> bool:
 def _set(network: nn.Module, state: dict[str, Tensor], place: Path) -> None:
     wanted = {key: value.shape for key, value in network.state_dict().items()}
     if wrong := [key for key in wanted if key not in state or state[key].shape != wanted[key]]:
-        raise ValueError(f"{place} differs from the recipe at {wrong[0]}; take the recipe that it was trained with")
+        print(f"{place} differs from the recipe at {wrong[0]}: this network begins untrained", flush=True)
+        return
     network.load_state_dict({key: state[key] for key in wanted})

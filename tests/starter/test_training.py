@@ -62,8 +62,9 @@ def tiny(out: Path) -> config.Config:
             warmup=1,
             cooldown=2,
             crop=32,
-            batch=6,
-            whole_batch=3,
+            materials=6,
+            scenes=3,
+            people=3,
             checkpoint=100,
             control_share=1.0,
         ),
@@ -281,15 +282,25 @@ def test_a_training_from_exported_weights_begins_with_what_they_know(
     assert 0 <= moved < 0.01
 
 
-def test_weights_of_another_size_than_the_recipe_s_are_refused(
-    tmp_path: Path, tokenizer: CLIPTokenizer, patch_code: code.PatchCode
+def test_of_weights_with_networks_of_another_size_than_the_recipe_s_the_others_are_taken_and_that_is_said(
+    tmp_path: Path, tokenizer: CLIPTokenizer, patch_code: code.PatchCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = tiny(tmp_path)
     networks = diffusion.build(options, tokenizer)
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.add_(0.01)
     export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
     wider = dataclasses.replace(options, unet=dataclasses.replace(options.unet, channels=[32, 32]))
-    with pytest.raises(ValueError, match="differs from the recipe at"):
-        shipped.start_from(diffusion.build(wider, tokenizer), tmp_path / "w")
+    begun, untouched = diffusion.build(wider, tokenizer), diffusion.build(wider, tokenizer)
+    shipped.start_from(begun, tmp_path / "w")
+    said = capsys.readouterr().out
+    for key, value in begun["text"].state_dict().items():
+        torch.testing.assert_close(value, networks["text"].state_dict()[key].float(), atol=1e-3, rtol=1e-3)
+    for name, folder in {"unet": "unet", **export.FOLDERS}.items():
+        assert f"{folder} differs from the recipe at" in said
+        for key, value in begun[name].state_dict().items():
+            assert torch.equal(value, untouched[name].state_dict()[key])
 
 
 def test_an_untrained_controlnet_hears_its_control_image() -> None:

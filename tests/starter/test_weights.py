@@ -61,13 +61,13 @@ def pipelines() -> Pipelines:
 def test_the_painted_silhouette_is_the_one_that_was_asked_for(pipelines: Pipelines, kind: str) -> None:
     found = measures.silhouettes(pipelines, Judge.load(), kind, 8, 256, 70_000)
     assert found.shuffled is not None
-    assert found.value > found.shuffled + 0.08, found
+    assert found.value > max(0.65, found.shuffled + 0.25), found
 
 
 def test_the_painted_limbs_are_nearer_to_their_own_pose_than_to_another_s(pipelines: Pipelines) -> None:
     found: Measure = measures.limbs(pipelines, Judge.load(), 8, 256, 70_000)
     assert found.shuffled is not None
-    assert found.value > found.shuffled + 0.1, found
+    assert found.value > found.shuffled + 0.2, found
 
 
 def test_it_is_the_default_model_and_small_enough_to_ship():
