@@ -182,6 +182,7 @@ class ClientSession(Session):
                 self._offer(job)
         for job_id in self._claims:
             self.send(m.Claim(job_id))
+        self._asked.clear()  # what a server told before its Welcome could not be asked for
         for incoming in list(self.incoming.values()):
             self.begin(incoming)
         events: list[Event] = [Connected(welcome)]

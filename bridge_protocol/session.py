@@ -15,6 +15,8 @@ The order that makes nothing lost and nothing double:
    acknowledgement alone.
 4. Whoever is asked for a blob that it no longer has says so (an Error about the blob), and the other side stops
    waiting for it.
+5. Through a new socket the client says nothing between its Hello and the Welcome, and the server nothing but an Error
+   before it: what would have been said is said after it.
 """
 
 from __future__ import annotations
@@ -156,11 +158,31 @@ class ServerSession(Session):
         self._seq = 0
         #: Each ended job's last word, until it is acknowledged.
         self._ends: dict[str, End] = {}
+        self._welcomed = False
 
     @property
     def unacknowledged(self) -> list[str]:
         """The ids of the jobs whose last word the client has not acknowledged."""
         return list(self._ends)
+
+    def attach(self) -> SendQueue:
+        """A new socket carries the session from now on; the returned queue is what leaves through it."""
+        self._welcomed = False
+        return super().attach()
+
+    def send(self, message: m.Message, payload: bytes | memoryview = b"") -> None:
+        """Say something through the present socket; before the Welcome nothing but an Error is said.
+
+        A client says nothing before it, and could not ask for the blobs of a result that it is told too early.
+        """
+        self._welcomed = self._welcomed or isinstance(message, m.Welcome)
+        if self._welcomed or isinstance(message, m.Error):
+            super().send(message, payload)
+
+    def serve(self, need: m.Need, blob: Blob) -> None:
+        """Send of a blob what was asked for through the present socket; after a new one it is asked for again."""
+        if self._welcomed:
+            super().serve(need, blob)
 
     def receive(self, data: bytes | memoryview) -> list[m.Message | Offered | Arrived | Abandoned]:
         """What a frame says to the application. Raises ProtocolError where it must be answered by an Error.
@@ -184,13 +206,14 @@ class ServerSession(Session):
         return [message]
 
     def resume(self) -> None:
-        """After a reconnect: say every unacknowledged end again, under the number that it had.
+        """After the Welcome of a reconnect: say every unacknowledged end again, under the number that it had.
 
         All of them, seen or not: the client may hold one whose acknowledgement was lost. Half-arrived blobs are asked
         for again from where they stopped; a client that has no use for one any more says that it is gone.
         """
         for end in self._ends.values():
             self.send(end)
+        self._asked.clear()  # what was to be asked for before the Welcome was not
         for incoming in list(self.incoming.values()):
             self.begin(incoming)
 
@@ -208,7 +231,7 @@ class ServerSession(Session):
             self.send(numbered)
         elif isinstance(numbered, m.Accepted):
             self.send(numbered)
-        elif self.queue is not None:
+        elif self.queue is not None and self._welcomed:
             self.queue.newest((type(event), event.id), encode(numbered, payload))
 
     def answer(self, query_id: int, data: Any) -> None:
@@ -218,7 +241,7 @@ class ServerSession(Session):
 
     def notice(self, event: m.Activity | m.Progress | m.Preview, payload: bytes = b"") -> None:
         """Tell a watching client of a job that may be another session's; its `seq` is set here."""
-        if self.queue is None:
+        if self.queue is None or not self._welcomed:
             return
         self._seq += 1
         if isinstance(event, m.Activity) and event.state not in ("accepted", "running"):

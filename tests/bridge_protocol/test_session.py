@@ -51,8 +51,16 @@ def client() -> ClientSession:
 @pytest.fixture
 def server() -> ServerSession:
     session = ServerSession("s", "e")
-    session.attach()
+    greeted(session)
     return session
+
+
+def greeted(server: ServerSession) -> list[m.Message]:
+    """A new socket, as far as the server's Welcome; gives what it says then."""
+    server.attach()
+    server.send(m.Welcome(1, "s", "e"))
+    server.resume()
+    return said(server)
 
 
 # -- the client
@@ -120,6 +128,17 @@ def test_a_result_resumes_where_its_bytes_stopped(client):
     hear(client, RESULT)
     hear(client, m.Chunk(BLOB.ref.digest), bytes(BLOB.data[:100]))
     assert welcomed(client, resumed=True) == [m.Need(BLOB.ref.digest, 100)]
+
+
+def test_the_pixels_of_a_result_that_was_told_before_the_welcome_are_asked_for_after_it():
+    session = ClientSession("test", session="s")
+    session.attach()
+    session.connected()
+    said(session)
+    hear(session, RESULT)
+    assert said(session) == []
+    hear(session, m.Welcome(1, "s", "e", resumed=True))
+    assert said(session) == [m.Need(BLOB.ref.digest)]
 
 
 def test_a_refused_job_whose_acceptance_was_lost_is_cancelled_and_its_end_is_not_told(client):
@@ -303,14 +322,10 @@ def test_the_first_last_word_stands_and_nothing_comes_after_it(server):
 def test_a_last_word_is_said_to_every_new_socket_until_it_is_acknowledged(server):
     server.emit(m.Cancelled(0, "j"))
     for _ in range(2):
-        server.attach()
-        server.resume()
-        assert said(server) == [m.Cancelled(1, "j")]
+        assert greeted(server)[1:] == [m.Cancelled(1, "j")]
     assert server.acknowledge("j") == m.Cancelled(1, "j")
     assert server.acknowledge("j") is None
-    server.attach()
-    server.resume()
-    assert said(server) == []
+    assert greeted(server)[1:] == []
 
 
 def test_a_half_arrived_blob_is_asked_for_again_through_a_new_socket_and_once_through_each(server):
@@ -318,9 +333,7 @@ def test_a_half_arrived_blob_is_asked_for_again_through_a_new_socket_and_once_th
     hear(server, m.Chunk(BLOB.ref.digest), bytes(BLOB.data[:7]))
     server.begin(server.incoming[BLOB.ref.digest])
     assert said(server) == [m.Need(BLOB.ref.digest)]
-    server.attach()
-    server.resume()
-    assert said(server) == [m.Need(BLOB.ref.digest, 7)]
+    assert greeted(server)[1:] == [m.Need(BLOB.ref.digest, 7)]
     (arrived,) = hear(server, m.Chunk(BLOB.ref.digest, 7), bytes(BLOB.data[7:]))
     assert isinstance(arrived, Arrived)
     assert bytes(arrived.incoming.into) == bytes(BLOB.data)
@@ -334,6 +347,20 @@ def test_a_blob_that_will_not_come_is_not_waited_for(server):
     assert hear(server, error) == [Abandoned(incoming, error)]
     assert server.incoming == {}
     assert hear(server, error) == [error]
+
+
+def test_before_the_welcome_a_server_says_nothing_and_after_it_all(server):
+    server.begin(Incoming(BLOB.ref, memoryview(bytearray(BLOB.ref.nbytes))))
+    server.attach()
+    server.begin(server.incoming[BLOB.ref.digest])
+    server.emit(m.Accepted(0, "other"))
+    server.emit(m.Progress(0, "other", "sampling"))
+    server.emit(RESULT)
+    server.serve(m.Need(BLOB.ref.digest), BLOB)
+    assert said(server) == []
+    server.send(m.Welcome(1, "s", "e"))
+    server.resume()
+    assert [type(message) for message in said(server)] == [m.Welcome, m.Result, m.Need]
 
 
 def test_an_offers_digests_are_checked(server):
@@ -369,6 +396,4 @@ def test_without_a_socket_nothing_is_said_and_ends_are_kept(server):
     server.detach(server.queue)
     server.emit(m.Progress(0, "j"))
     server.emit(m.Cancelled(0, "j"))
-    server.attach()
-    server.resume()
-    assert said(server) == [m.Cancelled(2, "j")]
+    assert greeted(server)[1:] == [m.Cancelled(2, "j")]
