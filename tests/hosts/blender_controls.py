@@ -45,8 +45,6 @@ def fresh():
     own.generate.steps = own.views.steps = 4
     for group in (own.generate, own.views):
         group.has_seed, group.seed = True, 5
-        # More than the model wants by itself: what is followed shows the more plainly.
-        group.has_guidance_scale, group.guidance_scale = True, 3.0
     own.use_depth = False
     return scene, own
 
@@ -86,9 +84,9 @@ def seen(scene):
 def view():
     scene, own = fresh()
     look(scene.camera, (0, -5, 1), (0, 0, 1))
-    bpy.ops.mesh.primitive_uv_sphere_add(segments=64, ring_count=32, location=(-0.4, 0, 1), radius=0.8)
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=64, ring_count=32, location=(-0.6, 0, 1), radius=0.8)
     bpy.ops.object.shade_smooth()
-    own.generate.prompt = "a red ball"
+    own.generate.prompt = "a red sphere, white background"
     pictures = {"nothing": painted("nothing")}
     for kind in ("depth", "normal"):
         pictures[kind] = painted(kind, **{kind: 1.0})
@@ -112,9 +110,9 @@ def other_model():
 
 def person():
     scene, own = fresh()
-    look(scene.camera, (0.3, -3.4, 1.1), (0, 0, 0.95))
+    look(scene.camera, (0.8, -3.4, 1.1), (0.5, 0, 0.95))
     mannequin.add(bpy.context)
-    own.generate.prompt = "a person in a blue shirt"
+    own.generate.prompt = "a person in a blue shirt and blue trousers, white background"
     np.savez(OUT / "person.npz", seen=seen(scene), nothing=painted("nobody"), pose=painted("pose", pose=1.0))
 
 
