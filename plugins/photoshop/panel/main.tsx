@@ -77,6 +77,14 @@ async function refresh(): Promise<void> {
   }
 }
 
+const refreshPast = async () =>
+  (past.value = await client.query<{ jobs: Entry[] }>("history", { limit: HISTORY }).then(({ jobs }) => jobs, () => past.value));
+
+// A job is told as finished when its thumbnail is there, which is after its result.
+client.watch((event) => {
+  if (event.kind === "activity" && event.activity.state === "finished") void refreshPast();
+});
+
 function tell(error: unknown): void {
   if (error instanceof JobCancelledError) note.value = { text: "Cancelled.", problem: false };
   else if (error instanceof BridgeError || error instanceof RangeError) note.value = { text: error.message, problem: true };
@@ -110,7 +118,7 @@ async function paint(): Promise<void> {
     tell(error);
   } finally {
     painting.value = null;
-    past.value = await client.query<{ jobs: Entry[] }>("history", { limit: HISTORY }).then(({ jobs }) => jobs, () => past.value);
+    await refreshPast();
   }
 }
 
@@ -251,7 +259,7 @@ function Past({ entry }: { entry: Entry }) {
   const [url, setUrl] = useState("");
   useEffect(() => {
     if (entry.thumbnail) client.fetch(entry.thumbnail).then(({ data }) => setUrl(dataUrl(data)), () => {});
-  }, [entry.id]);
+  }, [entry.id, Boolean(entry.thumbnail)]);
   return (
     <button class="past" title={entry.prompt} aria-label={`Place ${entry.prompt || entry.kind}`} onClick={() => void placeAgain(entry)}>
       {url ? <img src={url} alt="" /> : entry.kind}
