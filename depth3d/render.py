@@ -24,7 +24,7 @@ NEAR_FRACTION = 1e-4
 
 _BATCH = 1 << 17  # fragments tested at once: bounds the memory
 _BAND = 1 << 16  # pixels of a band
-_THREADS = 2  # numpy lets go of Python's lock; more than two threads wait for it more than they work
+_THREADS = 2  # at once: numpy lets go of Python's lock
 
 
 @dataclass(frozen=True, eq=False)
