@@ -39,7 +39,7 @@ class FramesOperator(bpy.types.Operator):
 
     bl_idname = "brushwire.frames"
     bl_label = "Paint frames"
-    bl_options = {"REGISTER"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"REGISTER"}
 
     _timer: Any = None
 

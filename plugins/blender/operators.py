@@ -24,13 +24,13 @@ _TICK_SECONDS = 0.03
 class JobOperator(bpy.types.Operator):
     """What all operators that ask for a job have in common."""
 
-    bl_options = {"REGISTER"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"REGISTER"}
     _task: Task | None = None
     _timer: Any = None
 
     def errand(self, context: bpy.types.Context) -> errands.Errand:
         """What is asked for. Raises what `errands.REFUSALS` names, or InvalidValue."""
-        raise NotImplementedError
+        raise NotImplementedError  # each operator has its own
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask; in the interface go on as a modal operator, in the background wait."""
@@ -159,7 +159,7 @@ class AddRigOperator(bpy.types.Operator):
 
     bl_idname = "brushwire.add_rig"
     bl_label = "Add cameras"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"REGISTER", "UNDO"}
     keyframed: bpy.props.BoolProperty(name="One moving camera", description="One camera that moves, frame by frame")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -190,7 +190,7 @@ class AddMannequinOperator(bpy.types.Operator):
 
     bl_idname = "brushwire.add_mannequin"
     bl_label = "Add mannequin"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """See `mannequin.add`."""
@@ -248,7 +248,7 @@ class PlaceOperator(bpy.types.Operator):
 
     bl_idname = "brushwire.place"
     bl_label = "Place"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"REGISTER", "UNDO"}
     task: StringProperty()
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -284,7 +284,7 @@ class UseAgainOperator(bpy.types.Operator):
 
     bl_idname = "brushwire.use_again"
     bl_label = "Use these settings again"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"REGISTER", "UNDO"}
     entry: StringProperty()
 
     def execute(self, context: bpy.types.Context) -> set[str]:

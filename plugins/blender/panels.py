@@ -23,7 +23,7 @@ class _Panel:
 class _ClosedPanel(_Panel):
     """One that is opened when it is wanted."""
 
-    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 - Blender reads it from the class
+    bl_options = {"DEFAULT_CLOSED"}
 
 
 class StatusPanel(_Panel, bpy.types.Panel):
