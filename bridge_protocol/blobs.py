@@ -44,7 +44,7 @@ _FORMATS: dict[str, DType] = {
 }  # fmt: skip
 
 
-class InvalidBlob(ValueError):  # noqa: N818 - it reads better at the `raise`
+class InvalidBlob(ValueError):
     """A blob's description is impossible, or its bytes are not what the description says."""
 
 

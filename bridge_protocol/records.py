@@ -28,7 +28,7 @@ T = TypeVar("T", bound="DataclassInstance")
 MAX_INTEGER = 2**53 - 1
 
 
-class InvalidValue(ValueError):  # noqa: N818 - it reads better at the `raise`
+class InvalidValue(ValueError):
     """A field holds what it must not.
 
     field: its path, as in ``controls[0].weight``.

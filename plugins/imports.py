@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 
-class UnpackableImport(Exception):  # noqa: N818 - it reads better at the `raise`
+class UnpackableImport(Exception):
     """An import that cannot be brought inside: ``import a.b`` binds `a`, which has no name there."""
 
 

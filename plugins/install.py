@@ -21,7 +21,7 @@ from plugins.places import FLATPAKS, Place, places
 from plugins.vendored import VendoringFailed
 
 
-class NotInstalled(Exception):  # noqa: N818 - it reads better at the `raise`
+class NotInstalled(Exception):
     """The plugin could not be put in place. remedy: what to do."""
 
     def __init__(self, sentence: str, remedy: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import platformdirs
 
 
-class VendoringFailed(Exception):  # noqa: N818 - it reads better at the `raise`
+class VendoringFailed(Exception):
     """A wheel could not be had. sentence, remedy: for people."""
 
     def __init__(self, sentence: str, remedy: str) -> None:

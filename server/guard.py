@@ -48,7 +48,7 @@ class Limits:
         return asdict(self)
 
 
-class ExposedWithoutTls(ValueError):  # noqa: N818 - it reads better at the `raise`
+class ExposedWithoutTls(ValueError):
     """The server was asked to listen to other machines without encryption."""
 
 

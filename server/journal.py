@@ -112,7 +112,7 @@ class Record:
     changed: float = 0.0
 
 
-class NewerJournal(Exception):  # noqa: N818 - it reads better at the `raise`
+class NewerJournal(Exception):
     """The file was written by a newer version of the program."""
 
 

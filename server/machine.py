@@ -22,7 +22,7 @@ from bridge_protocol.machine import private_folder, shared_root
 _OWNER = "owner"
 
 
-class FolderInUse(Exception):  # noqa: N818 - it reads better at the `raise`
+class FolderInUse(Exception):
     """Another server works in that folder."""
 
 

@@ -26,7 +26,7 @@ class Entry:
     nbytes: int = 0
 
 
-class QueueFull(Exception):  # noqa: N818 - it reads better at the `raise`
+class QueueFull(Exception):
     """No more jobs are taken for now. sentence, remedy: for people."""
 
     def __init__(self, sentence: str) -> None:

@@ -36,7 +36,7 @@ REMEMBERED = 64
 _PARTIAL = "partial-"
 
 
-class StoreFull(Exception):  # noqa: N818 - it reads better at the `raise`
+class StoreFull(Exception):
     """There is no room, and nothing that may go. sentence, remedy: for people."""
 
     def __init__(self, nbytes: int, quota: int) -> None:

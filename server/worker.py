@@ -114,7 +114,7 @@ class Broken:
     cancelled: bool = False
 
 
-class WorkerDied(Exception):  # noqa: N818 - it reads better at the `raise`
+class WorkerDied(Exception):
     """The process has ended, in whatever way. exitcode: negative for a signal."""
 
     def __init__(self, exitcode: int | None) -> None:

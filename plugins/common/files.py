@@ -11,7 +11,7 @@ from typing import Any
 from bridge_protocol.machine import write_private
 
 
-class UnreadableFile(Exception):  # noqa: N818 - it reads better at the `raise`
+class UnreadableFile(Exception):
     """A file is there and is not what it should be. sentence, remedy: for people."""
 
     def __init__(self, path: Path, reason: str) -> None:

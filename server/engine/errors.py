@@ -1,6 +1,5 @@
 """What can go wrong while painting: types with a stable code, a sentence, a remedy and whether a retry can help."""
 
-# ruff: noqa: N818 -- an exception is named for what happened, and its code says the same.
 from __future__ import annotations
 
 from typing import ClassVar

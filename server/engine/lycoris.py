@@ -32,7 +32,7 @@ _PREFIXES = (
 )  # fmt: skip
 
 
-class DoesNotFit(ValueError):  # noqa: N818 -- as in `errors`
+class DoesNotFit(ValueError):
     """A file has layers that a checkpoint has not, or not of that size."""
 
 
