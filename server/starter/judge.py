@@ -25,6 +25,8 @@ WEIGHTS = Path(__file__).with_name("judge.safetensors")
 FIGURE_SIZE = 128
 #: How many of the COCO-18 keypoints it finds: the body's, not the eyes' and ears'.
 JOINTS = 14
+#: These keypoints as they are named in a mirror.
+MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10]
 
 
 class MaterialJudge(nn.Module):
@@ -64,7 +66,7 @@ class FigureJudge(nn.Module):
     Both answers come back to finer grids by sub-pixel convolution (Shi et al., 2016).
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (32, 56, 88)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (48, 80, 128)) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, widths[0], 7, 4, 3)
         self.down = nn.ModuleList(
@@ -117,15 +119,28 @@ class Judge:
         material, color = zip(*(self.materials(part) for part in image.split(16)), strict=True)
         return torch.cat(material).argmax(1), torch.cat(color).argmax(1)
 
-    @torch.no_grad()
     def silhouette(self, image: Tensor) -> Tensor:
         """(b, 128, 128) bool, where the subject of pictures (b, 3, h, w) is."""
-        return torch.cat([self.figures(part)[0] for part in _figure_sized(image).split(16)]) > 0
+        return find_figures(self.figures, image)[0]
 
-    @torch.no_grad()
     def joints(self, image: Tensor) -> Tensor:
         """(b, JOINTS, 2) float32, x and y of the joints of pictures (b, 3, h, w), as parts of the picture's side."""
-        return torch.cat([places(self.figures(part)[1]) for part in _figure_sized(image).split(16)])
+        return find_figures(self.figures, image)[1]
+
+
+@torch.no_grad()
+def find_figures(net: FigureJudge, image: Tensor) -> tuple[Tensor, Tensor]:
+    """The subjects (b, 128, 128) bool and the joints (b, JOINTS, 2), parts of the side, of pictures (b, 3, h, w).
+
+    Each picture is looked at in a mirror too: two opinions are better than one.
+    """
+    masks, joints = [], []
+    for part in _figure_sized(image).split(16):
+        mask, heat = net(part)
+        mirrored_mask, mirrored_heat = net(part.flip(3))
+        masks.append(mask + mirrored_mask.flip(2) > 0)
+        joints.append(places(heat + mirrored_heat.flip(3)[:, MIRRORED]))
+    return torch.cat(masks), torch.cat(joints)
 
 
 def places(heat: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from server.starter.judge import (
     FIGURE_SIZE,
     JOINTS,
+    MIRRORED,
     WEIGHTS,
     FigureJudge,
     MaterialJudge,
+    find_figures,
     limbs_in_place,
     overlap,
-    places,
 )
 from server.starter.materials import render, shown
 from server.starter.people import people
@@ -35,8 +37,6 @@ Net = TypeVar("Net", bound=nn.Module)
 LossOf = Callable[[nn.Module, torch.Generator, int], Tensor]
 #: Side of the tiles that materials are learned from, and of the crops that are looked at.
 TILE, CROP = 256, 128
-#: COCO-18's body keypoints seen in a mirror.
-_MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10]
 
 
 @dataclass
@@ -67,10 +67,11 @@ def train(
     ),
     seed: int = 11,
     swatches: Annotated[int, typer.Option(help="Pictures of each material.")] = 70,
-    figures: Annotated[int, typer.Option(help="Pictures of solids, and again as many people.")] = 1400,
+    solids: Annotated[int, typer.Option(help="Pictures of solids.")] = 1400,
+    persons: Annotated[int, typer.Option(help="Pictures of people.")] = 5000,
     material_steps: int = 1800,
-    figure_steps: int = 1000,
-    joint_steps: int = 4000,
+    figure_steps: int = 8000,
+    bf16: Annotated[bool, typer.Option(help="Faster on a CPU with bf16 units (avx512_bf16).")] = False,
 ) -> None:
     """Make the pictures, train both networks, measure them on fresh pictures, and save them."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,8 @@ def train(
     accuracy: dict[str, float] = {}
     state: dict[str, Tensor] = {}
     for name, make in (
-        ("figures", lambda: _figures(cache, seed, figures, (figure_steps, joint_steps))),
-        ("materials", lambda: _materials(cache, seed, swatches, material_steps)),
+        ("figures", lambda: _figures(cache, seed, (solids, persons), figure_steps, bf16)),
+        ("materials", lambda: _materials(cache, seed, swatches, material_steps, bf16)),
     ):
         done = cache / f"{name}-net.pt"
         if not done.exists():
@@ -110,17 +111,17 @@ def make_swatches(count: int, seed: int) -> Swatches:
     return Swatches(torch.cat(images), torch.cat(material), torch.cat(color))
 
 
-def _materials(cache: Path, seed: int, count: int, steps: int) -> dict[str, object]:
+def _materials(cache: Path, seed: int, count: int, steps: int, bf16: bool) -> dict[str, object]:
     data = _cached(cache / "swatches.pt", Swatches, lambda: make_swatches(count, seed))
 
     def loss_of(net: nn.Module, generator: torch.Generator, _: int) -> Tensor:
         pick = torch.randint(len(data.image), (32,), generator=generator)
         image = _worn(_cropped(data.image[pick].float() / 255, generator), generator)
-        material, color = net(image)
+        material, color = (logits.float() for logits in net(image))
         loss = F.cross_entropy(material, data.material[pick], label_smoothing=0.05)
         return loss + 0.5 * F.cross_entropy(color, data.color[pick], ignore_index=-1, label_smoothing=0.05)
 
-    net = _fit("materials", cache, MaterialJudge(), loss_of, 8e-3, steps, seed + 1)
+    net = _fit("materials", cache, MaterialJudge(), loss_of, 8e-3, steps, seed + 1, bf16)
     fresh = _cached(cache / "fresh-swatches.pt", Swatches, lambda: make_swatches(min(8, count), seed + 1000))
     return {"state": net.state_dict(), "accuracy": measure_materials(net, fresh)}
 
@@ -166,67 +167,82 @@ def _worn(image: Tensor, generator: torch.Generator) -> Tensor:
 # -- silhouettes and joints
 
 
-def make_figures(count: int, seed: int) -> Figures:
-    """`count` scenes (without terrains, which have no silhouette of their own) and `count` people."""
+def make_figures(solids: int, persons: int, seed: int) -> Figures:
+    """Scenes (without terrains, which have no silhouette of their own), then people."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     done = 0
-    while done < count:
-        batch = scenes(min(64, count - done), FIGURE_SIZE, generator, "cpu")
+    while done < solids:
+        batch = scenes(min(64, solids - done), FIGURE_SIZE, generator, "cpu")
         assert batch.subject is not None
         keep = batch.shape != SHAPES.index("terrain")
         nobody = torch.zeros(int(keep.sum()), 18, 3)
         parts.append(Figures((batch.image[keep] * 255).to(torch.uint8), batch.subject[keep], nobody))
         done += int(keep.sum())
-    for start in range(0, count, 64):
-        batch = people(min(64, count - start), FIGURE_SIZE, generator, "cpu")
+    for start in range(0, persons, 64):
+        batch = people(min(64, persons - start), FIGURE_SIZE, generator, "cpu")
         assert batch.subject is not None
         assert batch.keypoints is not None
         parts.append(Figures((batch.image * 255).to(torch.uint8), batch.subject, batch.keypoints))
     return Figures(*(torch.cat([getattr(p, name) for p in parts]) for name in ("image", "subject", "keypoints")))
 
 
-def _figures(cache: Path, seed: int, count: int, steps: tuple[int, int]) -> dict[str, object]:
-    """First the silhouettes, then the joints, which take longer, on as many new pictures again."""
-    data = _cached(cache / "figures.pt", Figures, lambda: make_figures(count, seed + 2))
-    first = _figure_loss(data, people_share=0.5, joint_weight=0.35)
-    net = _fit("figures", cache, FigureJudge(), first, 5e-3, steps[0], seed + 3)
-    more = _cached(cache / "more-figures.pt", Figures, lambda: make_figures(count, seed + 4))
-    data = Figures(*(torch.cat([a, b]) for a, b in zip(vars(data).values(), vars(more).values(), strict=True)))
-    second = _figure_loss(data, people_share=0.7, joint_weight=1.0)
-    net = _fit("joints", cache, net, second, 4e-3, steps[1], seed + 5)
-    fresh = _cached(cache / "fresh-figures.pt", Figures, lambda: make_figures(min(100, count), seed + 2000))
-    return {"state": net.state_dict(), "accuracy": measure_figures(net, fresh)}
-
-
-def _figure_loss(data: Figures, people_share: float, joint_weight: float) -> LossOf:
+def _figures(cache: Path, seed: int, counts: tuple[int, int], steps: int, bf16: bool) -> dict[str, object]:
+    data = _cached(cache / "figures.pt", Figures, lambda: make_figures(*counts, seed + 2))
     person = (data.keypoints[..., 2] > 0).any(1)
-    weight = torch.where(person, people_share / person.sum(), (1 - people_share) / (~person).sum())
+    # Joints take longer than silhouettes: most pictures are of people.
+    weight = torch.where(person, 0.7 / person.sum(), 0.3 / (~person).sum())
 
     def loss_of(net: nn.Module, generator: torch.Generator, step: int) -> Tensor:
         pick = torch.multinomial(weight, 16, replacement=True, generator=generator)
         image, subject, keypoints = data.image[pick].float() / 255, data.subject[pick], data.keypoints[pick, :JOINTS]
         if step % 2:
             image, subject = image.flip(3), subject.flip(2)
-            keypoints = keypoints[:, _MIRRORED].clone()
+            keypoints = keypoints[:, MIRRORED].clone()
             keypoints[..., 0] = FIGURE_SIZE - keypoints[..., 0]
         if step % 4 == 0:
             # Other colours than those that skins, skies and grounds have: outlines are what counts.
             image = image[:, torch.randperm(3, generator=generator)]
-        mask, heat = net(_worn(image, generator))
-        return _mask_loss(mask, subject.float()) + joint_weight * _joint_loss(heat, keypoints)
+        image, subject, keypoints = moved(image, subject, keypoints, generator)
+        mask, heat = (logits.float() for logits in net(_worn(image, generator)))
+        return _mask_loss(mask, subject.float()) + _joint_loss(heat, keypoints)
 
-    return loss_of
+    net = _fit("figures", cache, FigureJudge(), loss_of, 5e-3, steps, seed + 3, bf16)
+    fresh = _cached(
+        cache / "fresh-figures.pt", Figures, lambda: make_figures(*(min(100, n) for n in counts), seed + 2000)
+    )
+    return {"state": net.state_dict(), "accuracy": measure_figures(net, fresh)}
+
+
+def moved(
+    image: Tensor, subject: Tensor, keypoints: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures (b, 3, s, s), subjects (b, s, s) bool and keypoints (b, j, 3), each turned, scaled and shifted a little.
+
+    Keypoints that leave the picture become invisible (0).
+    """
+    b, side = len(image), image.shape[-1]
+    angle, scale, *shift = torch.rand(4, b, generator=generator)
+    angle, scale = (angle - 0.5) * math.radians(24), torch.exp((scale - 0.5) * 0.45)
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(b, 2, 2)
+    offset = (torch.stack(shift, 1) - 0.5) * 0.4
+    # From places in the new picture, in [-1, 1], to places in the old one.
+    grid = F.affine_grid(torch.cat([turn / scale.view(-1, 1, 1), offset[..., None]], 2), list(image.shape), False)
+    new_image = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    new_subject = F.grid_sample(subject[:, None].float(), grid, align_corners=False)[:, 0] > 0.5
+    old = keypoints[..., :2] / side * 2 - 1 - offset[:, None]
+    places = ((scale.view(-1, 1, 1) * old @ turn) + 1) / 2 * side
+    inside = ((places >= 0) & (places < side)).all(2)
+    return new_image, new_subject, torch.cat([places, (keypoints[..., 2] * inside)[..., None]], 2)
 
 
 @torch.no_grad()
 def measure_figures(net: FigureJudge, data: Figures) -> dict[str, float]:
     """Mean IoU of the silhouettes, and the part of the visible limbs that are found (within a tenth of the height)."""
-    found = [net(part.float() / 255) for part in data.image.split(16)]
-    iou = overlap(torch.cat([m for m, _ in found]) > 0, data.subject)
+    subject, joints = find_figures(net, data.image.float() / 255)
+    iou = overlap(subject, data.subject)
     person = (data.keypoints[..., 2] > 0).any(1)
-    joints = places(torch.cat([h for _, h in found])[person])
-    good, counts = limbs_in_place(joints, data.keypoints[person], FIGURE_SIZE)
+    good, counts = limbs_in_place(joints[person], data.keypoints[person], FIGURE_SIZE)
     return {
         "silhouette": iou[~person].mean().item(),
         "person silhouette": iou[person].mean().item(),
@@ -252,7 +268,7 @@ def _joint_loss(heat: Tensor, keypoints: Tensor) -> Tensor:
 
 
 def _fit(
-    name: str, cache: Path, net: Net, loss_of: LossOf, rate: float, steps: int, seed: int
+    name: str, cache: Path, net: Net, loss_of: LossOf, rate: float, steps: int, seed: int, bf16: bool
 ) -> Net:  # fmt: skip
     """The network after `steps` of AdamW, one cycle of the rate up to `rate`; goes on where a stopped run was."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02)
@@ -268,7 +284,8 @@ def _fit(
         first = found["step"]
     net.train()
     for step in range(first, steps):
-        loss = loss_of(net, generator, step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = loss_of(net, generator, step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -21,7 +21,7 @@ from depth3d.normals import normals_to_controlnet
 from depth3d.pose import Pose, draw_openpose
 from server.starter.batch import Batch
 from server.starter.captions import COLORLESS, material_caption
-from server.starter.judge import FIGURE_SIZE, Judge, limbs_in_place, overlap
+from server.starter.judge import FIGURE_SIZE, MIRRORED, Judge, limbs_in_place, overlap
 from server.starter.materials import render, shown
 from server.starter.people import people
 from server.starter.pipelines import Pipelines
@@ -130,11 +130,14 @@ def limbs(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) 
         return _mean(good[counts])
 
     found = judge.joints(painted)
+    good, counts = limbs_in_place(found, keypoints, size)
+    swapped, _ = limbs_in_place(found[:, MIRRORED], keypoints, size)
     return Measure(
         "visible limbs in place with pose", score(found, keypoints), 0.80,
         shuffled=_shuffled(lambda order: score(found, keypoints[order]), count),
         truth=score(judge.joints(batch.image), keypoints), samples=count, seed=seed,
-        note="a limb: both ends within 10 % of the figure's height",
+        note="a limb: both ends within 10 % of the figure's height; "
+        f"{_mean((good | swapped)[counts]):.2f} where left and right may be mistaken",
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from server.starter.judge_training import (
     make_swatches,
     measure_figures,
     measure_materials,
+    moved,
     train,
 )
 
@@ -33,7 +34,7 @@ def test_the_judge_knows_materials_and_colours_on_fresh_pictures(judge: Judge) -
 
 
 def test_the_judge_finds_silhouettes_and_limbs_on_fresh_pictures(judge: Judge) -> None:
-    accuracy = measure_figures(judge.figures, make_figures(40, seed=90_002))
+    accuracy = measure_figures(judge.figures, make_figures(40, 40, seed=90_002))
     assert accuracy["silhouette"] > 0.82
     assert accuracy["person silhouette"] > 0.7
     assert accuracy["limbs"] > 0.5
@@ -44,12 +45,12 @@ def test_the_accuracy_is_told_beside_the_weights(judge: Judge) -> None:
 
 
 def test_the_weights_are_small_and_whole() -> None:
-    assert WEIGHTS.stat().st_size < 1.5e6
+    assert WEIGHTS.stat().st_size < 2.5e6
     assert all(torch.isfinite(tensor).all() for tensor in load_file(WEIGHTS).values())
 
 
 def test_bigger_pictures_get_the_same_answers(judge: Judge) -> None:
-    figures = make_figures(4, seed=90_003)
+    figures = make_figures(4, 4, seed=90_003)
     image = figures.image.float() / 255
     double = torch.nn.functional.interpolate(image, scale_factor=2, mode="bilinear")
     assert overlap(judge.silhouette(image), judge.silhouette(double)).min() > 0.85
@@ -61,7 +62,7 @@ def test_a_missing_judge_names_the_command_that_trains_it(tmp_path: Path) -> Non
 
 
 def test_training_goes_on_from_what_is_done(tmp_path: Path) -> None:
-    sizes = {"swatches": 1, "figures": 4, "material_steps": 2, "figure_steps": 2, "joint_steps": 2}
+    sizes = {"swatches": 1, "solids": 4, "persons": 4, "material_steps": 2, "figure_steps": 2}
     train(tmp_path / "judge.safetensors", tmp_path, **sizes)
     (tmp_path / "figures-net.pt").unlink()
     before = (tmp_path / "materials-net.pt").stat().st_mtime_ns
@@ -69,6 +70,23 @@ def test_training_goes_on_from_what_is_done(tmp_path: Path) -> None:
     assert (tmp_path / "materials-net.pt").stat().st_mtime_ns == before
     loaded = Judge.load(tmp_path / "judge.safetensors")
     assert set(loaded.accuracy) >= {"material", "limbs"}
+
+
+def test_a_subject_and_its_keypoints_move_with_the_picture() -> None:
+    """A white square with a keypoint in its middle is still that, wherever it has been moved."""
+    image = torch.zeros(24, 3, 64, 64)
+    image[:, :, 30:42, 20:32] = 1
+    keypoints = torch.tensor([[[26.0, 36.0, 2.0], [1.0, 1.0, 2.0]]]).repeat(24, 1, 1)
+    new, subject, points = moved(image, image[:, 0] > 0, keypoints, torch.Generator().manual_seed(3))
+    assert ((new[:, 0] > 0.5) == subject).all()
+    for mask, (x, y, _) in zip(subject, points[:, 0].tolist(), strict=True):
+        rows, columns = mask.nonzero(as_tuple=True)
+        assert (columns.float().mean() + 0.5).item() == pytest.approx(x, abs=0.6)
+        assert (rows.float().mean() + 0.5).item() == pytest.approx(y, abs=0.6)
+    corner = points[:, 1]
+    outside = ((corner[:, :2] < 0) | (corner[:, :2] >= 64)).any(1)
+    assert outside.any()
+    assert torch.equal(corner[:, 2] == 0, outside)
 
 
 def test_the_overlap_of_masks_is_intersection_over_union() -> None:
@@ -103,4 +121,4 @@ def test_a_limb_counts_where_both_ends_are_seen_and_is_right_where_both_are_near
 def test_untrained_networks_know_nothing() -> None:
     torch.manual_seed(0)
     assert measure_materials(MaterialJudge().eval(), make_swatches(1, seed=5))["material"] < 0.2
-    assert measure_figures(FigureJudge().eval(), make_figures(4, seed=5))["limbs"] < 0.3
+    assert measure_figures(FigureJudge().eval(), make_figures(4, 4, seed=5))["limbs"] < 0.3
