@@ -78,6 +78,7 @@ class Diffusion:
     whole_share: list[float]
     material_share: float
     control_share: float
+    figure_weight: float
     checkpoint: int
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ CHECKPOINT = "diffusion.pt"
 LOSSES = "diffusion.jsonl"
 #: Steps between two updates of the averaged weights: they cost memory bandwidth, and change slowly.
 _AVERAGE_EVERY = 5
+
+
+@dataclass
+class Group:
+    """Samples of pictures of one size, which go through the networks together.
+
+    share: the group's part of the step's loss. samples: by their names in the log.
+    """
+
+    share: float
+    samples: dict[str, Sample]
 
 
 def build(options: config.Config, tokenizer: CLIPTokenizer) -> nn.ModuleDict:
@@ -91,17 +103,17 @@ def train(
     start, losses = time.monotonic(), []
     for step in range(first, end):
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        groups = choose(stocks, options, step, generator)
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * rate_factor_of(step, recipe.warmup, recipe.steps, recipe.cooldown)
+        for parameters in optimizer.param_groups:
+            factor = rate_factor_of(step, recipe.warmup, recipe.steps, recipe.cooldown)
+            parameters["lr"] = parameters["rate"] * factor
         kinds: list[str] = []
         errors: list[Tensor] = []
         loss = torch.zeros((), device=device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=options.bf16):
-            for share, parts in groups:
-                here = _errors(networks, [sample for _, sample in parts], code, alphas, empty, recipe, generator)
-                loss = loss + share * (torch.cat(here) * weights).mean()
-                kinds += [kind for kind, _ in parts]
+            for group in choose(stocks, options, step, generator):
+                here = _errors(networks, list(group.samples.values()), code, alphas, empty, recipe, generator)
+                loss = loss + group.share * (torch.cat(here) * weights).mean()
+                kinds += group.samples
                 errors += here
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -144,13 +156,11 @@ def averaged(options: config.Config, tokenizer: CLIPTokenizer) -> tuple[int, nn.
     return state["step"], networks.eval()
 
 
-def choose(
-    stocks: dict[str, Stock], options: config.Config, step: int, generator: torch.Generator
-) -> list[tuple[float, list[tuple[str, Sample]]]]:
-    """What one step trains on: groups of samples of one size, each with its share of the loss.
+def choose(stocks: dict[str, Stock], options: config.Config, step: int, generator: torch.Generator) -> list[Group]:
+    """What one step trains on.
 
     Materials, scenes and people are in each step, or its gradient would pull toward one alone; scenes and people have
-    at most one kind of control image each. Every sample comes with a name for the log.
+    at most one kind of control image each.
     """
     recipe = options.diffusion
     dice = torch.rand(5, generator=generator).tolist()
@@ -162,9 +172,11 @@ def choose(
     side = stocks[rendered[0]].image.shape[-1] if rendered else stocks["materials"].image.shape[-1]
     size = side if whole else recipe.crop
     count = max(1, recipe.materials * recipe.crop**2 // size**2)
-    material = ("materials-whole" if whole else "materials", draw(stocks["materials"], count, size, None, generator))
-    groups = [(recipe.material_share if rendered else 1.0, [material])]
-    compositions = []
+    swatches = draw(stocks["materials"], count, size, None, generator)
+    materials = {"materials-whole" if whole else "materials": swatches}
+    if not rendered:
+        return [Group(1.0, materials)]
+    compositions = {}
     for kind, controlled, which in zip(rendered, dice[1:3], dice[3:5], strict=False):
         control = None
         if stocks[kind].controls and controlled < recipe.control_share:
@@ -172,10 +184,8 @@ def choose(
             names = ["pose", "pose", "pose", "depth", "normal"] if "pose" in stocks[kind].controls else CONTROLS[:2]
             control = names[int(which * len(names))]
         name = f"{kind}-{control}" if control else kind
-        compositions.append((name, draw(stocks[kind], getattr(recipe, kind), side, control, generator)))
-    if compositions:
-        groups.append((1 - recipe.material_share, compositions))
-    return groups
+        compositions[name] = draw(stocks[kind], getattr(recipe, kind), side, control, generator)
+    return [Group(recipe.material_share, materials), Group(1 - recipe.material_share, compositions)]
 
 
 def rate_factor_of(step: int, warmup: int, steps: int, cooldown: int) -> float:
@@ -214,7 +224,16 @@ def _errors(
     tokens = torch.cat([sample.tokens for sample in samples])
     states = networks["text"](torch.where(dropped[:, None], empty, tokens)).last_hidden_state
     said = networks["unet"](noisy, timesteps, states, **_residuals(networks, samples, noisy, timesteps, states)).sample
-    return list((said.float() - wanted).square().mean(dim=(2, 3)).split(counts))
+    errors = (said.float() - wanted).square().split(counts)
+    return [(error * focus(sample, recipe)).mean(dim=(2, 3)) for error, sample in zip(errors, samples, strict=True)]
+
+
+def focus(sample: Sample, recipe: config.Diffusion) -> Tensor:
+    """How much each place counts, 1 on average: a person is few of them, and a limb still fewer."""
+    if sample.figure is None:
+        return torch.ones((), device=sample.image.device)
+    weight = 1 + (recipe.figure_weight - 1) * sample.figure
+    return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
 def _residuals(

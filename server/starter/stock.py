@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -31,11 +32,15 @@ class Stock:
 
 @dataclass
 class Sample:
-    """image: (b, 3, s, s) in [-1, 1]. tokens: (b, t). control: its name and (b, 3, s, s) in [0, 1], or None."""
+    """image: (b, 3, s, s) in [-1, 1]. tokens: (b, t). control: its name and (b, 3, s, s) in [0, 1], or None.
+
+    figure: (b, 1, s/8, s/8) in {0, 1}, on which patches of the code a person is, or None where there are no people.
+    """
 
     image: Tensor
     tokens: Tensor
     control: tuple[str, Tensor] | None
+    figure: Tensor | None
 
 
 def stock_up(folder: Path, tokenizer: CLIPTokenizer, device: torch.device | str) -> dict[str, Stock]:
@@ -82,4 +87,9 @@ def draw(stock: Stock, count: int, size: int, control: str | None, generator: to
     hint = None
     if control is not None:
         hint = (control, cut(stock.controls[control]).expand(-1, 3, -1, -1))
-    return Sample(cut(stock.image) * 2 - 1, stock.tokens[index, wording.to(device)], hint)
+    figure = None
+    if "pose" in stock.controls:
+        # The bones and one patch around them: about as far as the flesh goes.
+        bones = F.max_pool2d((cut(stock.controls["pose"]).amax(1, keepdim=True) > 0).float(), PATCH)
+        figure = F.max_pool2d(bones, 3, 1, 1)
+    return Sample(cut(stock.image) * 2 - 1, stock.tokens[index, wording.to(device)], hint, figure)

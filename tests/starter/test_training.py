@@ -212,6 +212,23 @@ def test_an_enlarged_picture_still_wraps() -> None:
     torch.testing.assert_close(large.roll((SIZE * 3 // 4,) * 2, (2, 3)), rolled, atol=1e-5, rtol=0)
 
 
+def test_the_places_of_a_person_count_more_and_all_places_together_as_much_as_ever(stocks: dict[str, Stock]) -> None:
+    pose = torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
+    pose[:, 1, 20:40, 20] = 255  # one bone: rows of patches 2 to 4, column 2
+    person = dataclasses.replace(stocks["people"], image=pose, controls={"pose": pose})
+    sample = draw(
+        dataclasses.replace(person, tokens=person.tokens[:1]), 2, SIZE, None, torch.Generator().manual_seed(0)
+    )
+    weight = diffusion.focus(sample, dataclasses.replace(config.load().diffusion, figure_weight=3.0))
+    torch.testing.assert_close(weight.mean((1, 2, 3)), torch.ones(2))
+    here = weight[0, 0] == weight.max()
+    rows, columns = here.nonzero(as_tuple=True)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 5, 1, 3)
+    torch.testing.assert_close(weight[0, 0][here], 3 * weight[0, 0].min().expand(int(here.sum())))
+    material = draw(stocks["materials"], 2, SIZE, None, torch.Generator().manual_seed(0))
+    assert diffusion.focus(material, config.load().diffusion) == 1
+
+
 def test_a_control_image_is_cut_where_its_picture_is(stocks: dict[str, Stock]) -> None:
     sample = draw(stocks["people"], 8, 32, "normal", torch.Generator().manual_seed(0))
     assert sample.control is not None
