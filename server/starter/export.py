@@ -20,7 +20,7 @@ FOLDERS = {"depth": "controlnet-depth", "normal": "controlnet-normal", "pose": "
 PREVIEW = "preview.json"
 #: Read by the engine and the evaluation: how strongly this model wants to be guided.
 HINTS = "brushwire.json"
-GUIDANCE = 3.0
+GUIDANCE = 2.0
 LICENSE = """\
 These weights were trained from scratch on pictures that this project's own code made; no photograph,
 drawing or text of anybody else went into them. To the extent possible under law, all rights in them are waived:

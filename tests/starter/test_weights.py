@@ -11,7 +11,7 @@ from server.starter.export import GUIDANCE
 from server.starter.judge import Judge
 from server.starter.measures import Measure
 from server.starter.pipelines import Pipelines
-from server.starter.words import COLORS
+from server.starter.words import COLORS, MATERIALS
 
 STEPS = 12
 
@@ -57,17 +57,24 @@ def pipelines() -> Pipelines:
     return Pipelines(STARTER, "cpu", STEPS, guidance_scale=GUIDANCE)
 
 
+def test_the_material_that_is_named_is_painted(pipelines: Pipelines) -> None:
+    names = ["brick", "grass", "lava", "marble", "gold", "water", "stripes", "wood planks"]
+    found, _ = Judge.load().name(pipelines.paint(names, range(8), 256))
+    right = [MATERIALS[index] == name for index, name in zip(found.tolist(), names, strict=True)]
+    assert sum(right) >= 6, dict(zip(names, right, strict=True))
+
+
 @pytest.mark.parametrize("kind", ["depth", "normal"])
 def test_the_painted_silhouette_is_the_one_that_was_asked_for(pipelines: Pipelines, kind: str) -> None:
     found = measures.silhouettes(pipelines, Judge.load(), kind, 8, 256, 70_000)
     assert found.shuffled is not None
-    assert found.value > max(0.65, found.shuffled + 0.25), found
+    assert found.value > max(0.75, found.shuffled + 0.3), found
 
 
-def test_the_painted_limbs_are_nearer_to_their_own_pose_than_to_another_s(pipelines: Pipelines) -> None:
+def test_most_painted_limbs_are_where_their_pose_has_them(pipelines: Pipelines) -> None:
     found: Measure = measures.limbs(pipelines, Judge.load(), 8, 256, 70_000)
     assert found.shuffled is not None
-    assert found.value > found.shuffled + 0.2, found
+    assert found.value > max(0.45, found.shuffled + 0.3), found
 
 
 def test_it_is_the_default_model_and_small_enough_to_ship():
