@@ -155,7 +155,7 @@ def picture(krita, tmp_path):
         time.sleep(0.3)  # for Krita's canvas to be drawn; nobody tells when it is
         path = krita.screenshot(folder / f"krita-{name}.png")
         if wanted:  # a page's pictures need no more colours than these, and a repository no larger files
-            Image.open(path).convert("RGB").quantize(192, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+            Image.open(path).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, kmeans=2).save(path, optimize=True)
         return path
 
     return save
