@@ -192,10 +192,8 @@ def _decode_value(hint: Any, value: Any, name: str, metadata: typing.Mapping[str
         return value
     if hint in (Blob, BlobRef):
         return _decode_blob(value, name)
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):  # type: ignore[arg-type]  # a class, as `is_dataclass` has told
-            return check(value)
-        return decode(typing.cast("type[Any]", hint), value, name)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return check(value) if isinstance(value, hint) else decode(hint, value, name)
     return _decode_scalar(hint, value, name, metadata)
 
 

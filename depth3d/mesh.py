@@ -63,11 +63,14 @@ class Mesh:
         if used.all():
             return self
         number = (np.cumsum(used) - 1).astype(np.uint32)
-        kept = {
-            name: None if value is None else value[used]
-            for name, value in (("uvs", self.uvs), ("normals", self.normals), ("colours", self.colours))
-        }
-        return replace(self, vertices=self.vertices[used], faces=number[self.faces], **kept)  # type: ignore[arg-type]  # fields by name
+
+        def kept(values: Any) -> Any:
+            return None if values is None else values[used]
+
+        return replace(
+            self, vertices=self.vertices[used], faces=number[self.faces],
+            uvs=kept(self.uvs), normals=kept(self.normals), colours=kept(self.colours),
+        )  # fmt: skip
 
 
 def merged(meshes: list[Mesh]) -> Mesh:
@@ -75,7 +78,7 @@ def merged(meshes: list[Mesh]) -> Mesh:
     meshes = [mesh.turned(meshes[0].up) for mesh in meshes]
     offsets = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
 
-    def together(name: str) -> NDArray[np.float32] | None:
+    def together(name: str) -> Any:
         parts = [getattr(mesh, name) for mesh in meshes]
         return None if any(part is None for part in parts) else np.concatenate(parts)
 
@@ -84,7 +87,7 @@ def merged(meshes: list[Mesh]) -> Mesh:
         np.concatenate([mesh.faces + np.uint32(o) for mesh, o in zip(meshes, offsets, strict=True)]),
         together("uvs"),
         together("normals"),
-        together("colours"),  # type: ignore[arg-type]  # uint8 where it is given
+        together("colours"),
         up=meshes[0].up,
     )
 

@@ -47,7 +47,7 @@ class Inbox:
                 call = self._calls.pop(next(iter(self._calls)))
             try:
                 call()
-            except Exception:
+            except Exception:  # whatever it is: the listeners after it are still called
                 log.exception("a listener failed")
             if time.monotonic() >= end:
                 with self._lock:
