@@ -18,7 +18,7 @@ import gi
 
 gi.require_version("Babl", "0.1")
 
-from gi.repository import Babl, Gegl, Gimp  # noqa: E402 - the version is pinned first
+from gi.repository import Babl, Gegl, Gimp
 
 #: Settings stand on a layer under this name, and are saved with the image.
 PARASITE = "brushwire"

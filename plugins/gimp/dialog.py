@@ -10,11 +10,11 @@ import gi
 gi.require_version("Gtk", "3.0")
 gi.require_version("GimpUi", "3.0")
 
-from gi.repository import Gimp, GimpUi, GLib, Gtk  # noqa: E402 - the versions are pinned first
+from gi.repository import Gimp, GimpUi, GLib, Gtk
 
-from ..common.studio import Studio  # noqa: E402
-from .formview import FormView  # noqa: E402
-from .modes import Mode, form_of  # noqa: E402
+from ..common.studio import Studio
+from .formview import FormView
+from .modes import Mode, form_of
 
 
 def ask(mode: Mode, values: dict[str, Any], path: Path | None) -> tuple[dict[str, Any], Path | None] | None:

@@ -9,11 +9,11 @@ import gi
 
 gi.require_version("Gtk", "3.0")
 
-from gi.repository import Gtk, Pango  # noqa: E402 - the version is pinned first
+from gi.repository import Gtk, Pango
 
-from bridge_protocol.records import InvalidValue  # noqa: E402
+from bridge_protocol.records import InvalidValue
 
-from ..common.forms import Field, Form  # noqa: E402
+from ..common.forms import Field, Form
 
 #: Texts that are written in sentences get a box of so many lines.
 _LINES = {"prompt": 4, "negative_prompt": 2}

@@ -10,9 +10,9 @@ import gi
 for _name, _version in {"Gimp": "3.0", "Gegl": "0.4"}.items():
     gi.require_version(_name, _version)
 
-from gi.repository import Gimp  # noqa: E402 - the versions are pinned first
+from gi.repository import Gimp
 
-from . import procedures  # noqa: E402 - the same
+from . import procedures
 
 
 class Brushwire(Gimp.PlugIn):

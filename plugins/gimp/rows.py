@@ -8,12 +8,12 @@ import gi
 
 gi.require_version("Gtk", "3.0")
 
-from gi.repository import GdkPixbuf, GLib, Gtk, Pango  # noqa: E402 - the version is pinned first
+from gi.repository import GdkPixbuf, GLib, Gtk, Pango
 
-from ..common.history import Entry  # noqa: E402
-from ..common.studio import Studio  # noqa: E402
-from ..common.tasks import Task  # noqa: E402
-from ..common.thumbnails import Picture  # noqa: E402
+from ..common.history import Entry
+from ..common.studio import Studio
+from ..common.tasks import Task
+from ..common.thumbnails import Picture
 
 THUMBNAIL = 96
 

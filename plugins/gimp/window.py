@@ -13,21 +13,21 @@ import gi
 for _name in ("Gtk", "Gdk", "GimpUi"):
     gi.require_version(_name, "3.0")
 
-from gi.repository import Gdk, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402 - the versions are pinned first
+from gi.repository import Gdk, Gimp, GimpUi, GLib, Gtk, Pango
 
-from bridge_protocol.handle import BridgeError  # noqa: E402
+from bridge_protocol.handle import BridgeError
 
-from ..common.connection import State  # noqa: E402
-from ..common.history import Entry  # noqa: E402
-from ..common.studio import Studio  # noqa: E402
-from ..common.tasks import Task  # noqa: E402
-from ..common.thumbnails import Picture, thumbnail  # noqa: E402
-from . import work  # noqa: E402
-from .canvas import CanvasError  # noqa: E402
-from .formview import FormView  # noqa: E402
-from .modes import MODES, Mode, form_of  # noqa: E402
-from .rows import QueueRow, Thumbnail, fitting, pixbuf_of  # noqa: E402
-from .work import Errand  # noqa: E402
+from ..common.connection import State
+from ..common.history import Entry
+from ..common.studio import Studio
+from ..common.tasks import Task
+from ..common.thumbnails import Picture, thumbnail
+from . import work
+from .canvas import CanvasError
+from .formview import FormView
+from .modes import MODES, Mode, form_of
+from .rows import QueueRow, Thumbnail, fitting, pixbuf_of
+from .work import Errand
 
 #: What the studio offers; a mesh goes into a file, and has its own dialog.
 STUDIO_MODES = [mode for mode in MODES.values() if mode.makes != "file"]
