@@ -62,7 +62,7 @@ def test_a_missing_judge_names_the_command_that_trains_it(tmp_path: Path) -> Non
 
 
 def test_training_goes_on_from_what_is_done(tmp_path: Path) -> None:
-    sizes = {"swatches": 1, "solids": 4, "persons": 4, "material_steps": 2, "figure_steps": 2}
+    sizes = {"swatches": 1, "solids": 4, "persons": 4, "material_steps": 2, "figure_steps": 2, "bf16": True}
     train(tmp_path / "judge.safetensors", tmp_path, **sizes)
     (tmp_path / "figures-net.pt").unlink()
     before = (tmp_path / "materials-net.pt").stat().st_mtime_ns
