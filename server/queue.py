@@ -124,7 +124,8 @@ class Queue:
         turns = self._waiting[entry.priority]
         turns.setdefault(entry.session, deque()).appendleft(entry)
         turns.move_to_end(entry.session, last=False)
-        self._entries[entry.id] = entry
+        # Before all others here too: of two live jobs in a slot the next one takes the place of the older.
+        self._entries = {entry.id: entry, **self._entries}
 
     def withdraw(self, job_id: str) -> bool:
         """Take a waiting job out; False if it does not wait (it may be running)."""

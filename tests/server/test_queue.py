@@ -80,6 +80,18 @@ def test_a_job_that_began_anew_is_next():
     assert [queue.next().id for _ in range(3)] == ["a", "b", "c"]
 
 
+def test_a_live_job_takes_the_place_of_the_older_one_that_began_anew():
+    queue = Queue()
+    for name in "12":
+        queue.submit(Entry(name, "a", "live"))
+        queue.next()
+    queue.submit(Entry("3", "a", "live"))
+    queue.requeue("1")
+    replaced, _ = queue.submit(Entry("4", "a", "live"))
+    assert replaced.id == "1"
+    assert [entry.id for entry in queue.order()] == ["4", "3"]
+
+
 entries = st.builds(
     lambda session, priority, slot: (session, priority, slot),
     st.sampled_from("abc"),
