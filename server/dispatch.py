@@ -99,10 +99,10 @@ class Dispatcher:
         self._filled.set()
         self._emit(job.record.session, m.Accepted(0, submit.id, self._queue.position(submit.id)), b"")
         self._ledger.notice(job.activity())
-        if replaced is not None:
-            self._spawn(self._ledger.end(self._ledger.jobs[replaced.id], m.Cancelled(0, replaced.id, "replaced")))
-        if running is not None:
-            self._break_off(self._ledger.jobs[running.id], "replaced")
+        for older in replaced:
+            self._spawn(self._ledger.end(self._ledger.jobs[older.id], m.Cancelled(0, older.id, "replaced")))
+        for older in running:
+            self._break_off(self._ledger.jobs[older.id], "replaced")
         if job.ending:
             self._break_off(job, job.ending)
 

@@ -1,7 +1,7 @@
 """Which job is painted next. Pure: no clock, no disk, no sockets.
 
 Jobs of a higher priority go first; within a priority the clients take turns, however many jobs each has waiting, and
-each client's own jobs keep their order. A `live` job takes the place of the older one in its slot.
+each client's own jobs keep their order. A `live` job takes the place of the older ones in its slot.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Queue:
         Raises QueueFull; a live job that will take another's place always fits.
         """
         jobs_each, bytes_each, jobs = self._limits
-        if self._older(entry, self._entries) is None:
+        if not self._older(entry, self._entries):
             counted = [*self._entries.values(), *self._admitted.values()]
             mine = [e for e in counted if e.session == entry.session]
             if len(counted) >= jobs:
@@ -80,23 +80,25 @@ class Queue:
         """A job that was admitted will not be submitted."""
         self._admitted.pop(job_id, None)
 
-    def submit(self, entry: Entry) -> tuple[Entry | None, Entry | None]:
+    def submit(self, entry: Entry) -> tuple[list[Entry], list[Entry]]:
         """Let a job wait for its turn.
 
-        Returns the waiting job whose place it took (that one is gone from the queue) and the running one that it
-        replaces (that one is the caller's to cancel).
+        Returns the waiting jobs whose place it took (they are gone from the queue) and the running ones that it
+        replaces (they are the caller's to cancel).
         """
         if entry.id in self:
             raise ValueError(f"job {entry.id} is in the queue already")
         self._admitted.pop(entry.id, None)
         replaced = self._older(entry, self._entries)
-        entries = self._waiting[entry.priority].setdefault(entry.session, deque())
-        if replaced is None:
-            entries.append(entry)
-        else:  # in its place: or whoever paints faster than the server would never have a turn
-            entries[entries.index(replaced)] = entry
-            del self._entries[replaced.id]
-        self._entries[entry.id] = entry
+        if replaced:  # in the first one's place: or whoever paints faster than the server would never have a turn
+            entries = self._waiting[entry.priority][entry.session]
+            entries[entries.index(replaced[0])] = entry
+            self._entries[entry.id] = entry
+            del self._entries[replaced[0].id]
+            for older in replaced[1:]:
+                self._remove(older)
+        else:
+            self._append(entry)
         return replaced, self._older(entry, self._running)
 
     def next(self) -> Entry | None:
@@ -136,13 +138,13 @@ class Queue:
         return True
 
     def move(self, job_id: str, session: str) -> None:
-        """A job becomes another client's; a waiting one goes to the end of that client's."""
+        """A job becomes another client's; a waiting one goes to the end of that client's, and replaces none there."""
         if job_id in self._running:
             self._running[job_id] = _of(self._running[job_id], session)
         elif job_id in self._entries:
             entry = self._entries[job_id]
             self._remove(entry)
-            self.submit(_of(entry, session))
+            self._append(_of(entry, session))
 
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._entries or job_id in self._running
@@ -164,11 +166,16 @@ class Queue:
                 if entries:
                     rest.append(entries)
 
-    def _older(self, entry: Entry, among: dict[str, Entry]) -> Entry | None:
+    def _older(self, entry: Entry, among: dict[str, Entry]) -> list[Entry]:
+        """The live jobs in a live job's slot; the first in the queue is the first here."""
         if entry.priority != "live":
-            return None
+            return []
         place = (entry.session, entry.slot)
-        return next((e for e in among.values() if e.priority == "live" and (e.session, e.slot) == place), None)
+        return [e for e in among.values() if e.priority == "live" and (e.session, e.slot) == place]
+
+    def _append(self, entry: Entry) -> None:
+        self._waiting[entry.priority].setdefault(entry.session, deque()).append(entry)
+        self._entries[entry.id] = entry
 
     def _remove(self, entry: Entry) -> None:
         turns = self._waiting[entry.priority]

@@ -31,7 +31,7 @@ def test_a_live_job_replaces_the_waiting_one_of_its_slot_and_names_the_running_o
     queue.next()
     queue.submit(Entry("2", "a", "live", "canvas"))
     replaced, running = queue.submit(Entry("3", "a", "live", "canvas"))
-    assert (replaced.id, running.id) == ("2", "1")
+    assert ([e.id for e in replaced], [e.id for e in running]) == (["2"], ["1"])
     assert [entry.id for entry in queue.order()] == ["3"]
 
 
@@ -50,7 +50,7 @@ def test_whoever_replaces_a_live_job_all_the_time_still_has_its_turn():
 def test_a_slot_belongs_to_one_client_and_one_name(other):
     queue = Queue()
     queue.submit(Entry("1", "a", "live", "canvas"))
-    assert queue.submit(other) == (None, None)
+    assert queue.submit(other) == ([], [])
 
 
 def test_the_limits_of_one_client_leave_the_others_room():
@@ -80,7 +80,7 @@ def test_a_job_that_began_anew_is_next():
     assert [queue.next().id for _ in range(3)] == ["a", "b", "c"]
 
 
-def test_a_live_job_takes_the_place_of_the_older_one_that_began_anew():
+def test_a_live_job_takes_the_place_of_all_older_ones_also_of_one_that_began_anew():
     queue = Queue()
     for name in "12":
         queue.submit(Entry(name, "a", "live"))
@@ -88,8 +88,16 @@ def test_a_live_job_takes_the_place_of_the_older_one_that_began_anew():
     queue.submit(Entry("3", "a", "live"))
     queue.requeue("1")
     replaced, _ = queue.submit(Entry("4", "a", "live"))
-    assert replaced.id == "1"
-    assert [entry.id for entry in queue.order()] == ["4", "3"]
+    assert [entry.id for entry in replaced] == ["1", "3"]
+    assert [entry.id for entry in queue.order()] == ["4"]
+
+
+def test_a_live_job_that_another_client_claims_pushes_none_of_its_jobs_out():
+    queue = Queue()
+    queue.submit(Entry("theirs", "a", "live", "canvas"))
+    queue.submit(Entry("mine", "b", "live", "canvas"))
+    queue.move("theirs", "b")
+    assert [entry.id for entry in queue.order()] == ["mine", "theirs"]
 
 
 entries = st.builds(
@@ -117,14 +125,15 @@ class QueueMachine(RuleBasedStateMachine):
         self.count += 1
         entry = Entry(str(self.count), *what)
         same = [e for e in self.waiting if e.priority == "live" == entry.priority]
-        expected = next((e for e in same if (e.session, e.slot) == (entry.session, entry.slot)), None)
+        expected = [e for e in same if (e.session, e.slot) == (entry.session, entry.slot)]
         replaced, running = self.queue.submit(entry)
         assert replaced == expected
-        if running is not None:
-            assert running in self.running
-            assert running.slot == entry.slot
+        for older in running:
+            assert older in self.running
+            assert older.slot == entry.slot
         if expected:
-            self.waiting[self.waiting.index(expected)] = entry
+            self.waiting[self.waiting.index(expected[0])] = entry
+            self.waiting = [e for e in self.waiting if e not in expected]
         else:
             self.waiting.append(entry)
 
