@@ -8,7 +8,6 @@ extensions for the web UIs. A row "against the bound" stands beside the figure t
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -19,22 +18,18 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "depth3d")]
-
-import scene  # noqa: E402
-
-from depth3d.camera import Camera  # noqa: E402
-from depth3d.corner import corner_mesh, grid_mesh  # noqa: E402
-from depth3d.depth import DepthMap  # noqa: E402
-from depth3d.edges import links, sharpen  # noqa: E402
-from depth3d.glb import Material, encode_png, write_glb  # noqa: E402
-from depth3d.layers import layered_mesh  # noqa: E402
-from depth3d.mesh import Mesh  # noqa: E402
-from depth3d.normals import normals_from_depth  # noqa: E402
-from depth3d.render import rasterise, render  # noqa: E402
-from depth3d.simplify import simplified  # noqa: E402
-from tests.bench.table import Row, at_most, in_turns  # noqa: E402
+from depth3d.camera import Camera
+from depth3d.corner import corner_mesh, grid_mesh
+from depth3d.depth import DepthMap
+from depth3d.edges import links, sharpen
+from depth3d.glb import Material, encode_png, write_glb
+from depth3d.layers import layered_mesh
+from depth3d.mesh import Mesh
+from depth3d.normals import normals_from_depth
+from depth3d.render import rasterise, render
+from depth3d.simplify import simplified
+from tests.bench.table import Row, at_most, in_turns
+from tests.depth3d import scene
 
 SIZE = 1024
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/depth.md: `python tests/depth3d/pictures.py docs/pictures`."""
+"""The pictures of docs/depth.md: `python -m tests.depth3d.pictures docs/pictures`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path[:0] = [str(Path(__file__).parents[2])]
-
-import scene  # noqa: E402
-
-from depth3d.pipeline import mesh_from_depth, orbited, overview, pictured  # noqa: E402
-from depth3d.relief import relief  # noqa: E402
-from depth3d.simplify import simplified  # noqa: E402
+from depth3d.pipeline import mesh_from_depth, orbited, overview, pictured
+from depth3d.relief import relief
+from depth3d.simplify import simplified
+from tests.depth3d import scene
 
 SIZE = 512
 
