@@ -77,7 +77,7 @@ class Diffusion:
     people: int
     whole_share: list[float]
     material_share: float
-    control_share: float
+    control_share: dict[str, float]
     figure_weight: float
     checkpoint: int
 

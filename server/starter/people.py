@@ -133,14 +133,16 @@ def _figure(rng: Random) -> Figure:
 
     points = np.stack(list(joints.values()))
     low, high = points.min(0) - 0.1, points.max(0) + 0.13
-    middle, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+    # The camera looks along z. A person fills the picture: limbs are thin, and those of a small one would be lost.
+    width, height, thickness = (high - low).tolist()
+    middle, radius = (low + high) / 2, max(width, height) / 2 + 0.15 * thickness
     hips = (joints["left hip"] + joints["right hip"]) / 2
     plan.middle, plan.girth = (float(hips[0]), 0.3, float(hips[2])), 0.2
     if rng.random() < 0.15:
         # A portrait: from the hips up.
         middle = (joints["neck"] + hips) / 2 + np.array([0.0, 0.08, 0.0])
         radius *= 0.62
-    aim(plan, middle, radius * 0.94, rng, lowest=-2, highest=20, spare=0.35)
+    aim(plan, middle, radius * 0.9, rng, lowest=-2, highest=20, spare=0.25)
     return Figure(plan, facts, joints)
 
 
