@@ -7,7 +7,7 @@ each client's own jobs keep their order. A `live` job takes the place of the old
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bridge_protocol.jobs import Priority
@@ -65,7 +65,7 @@ class Queue:
         Raises QueueFull; a live job that will take another's place always fits.
         """
         jobs_each, bytes_each, jobs = self._limits
-        if not self._older(entry, self._entries):
+        if not _older(entry, self._entries.values()):
             counted = [*self._entries.values(), *self._admitted.values()]
             mine = [e for e in counted if e.session == entry.session]
             if len(counted) >= jobs:
@@ -89,7 +89,7 @@ class Queue:
         if entry.id in self:
             raise ValueError(f"job {entry.id} is in the queue already")
         self._admitted.pop(entry.id, None)
-        replaced = self._older(entry, self._entries)
+        replaced = _older(entry, self.order())
         if replaced:  # in the first one's place: or whoever paints faster than the server would never have a turn
             entries = self._waiting[entry.priority][entry.session]
             entries[entries.index(replaced[0])] = entry
@@ -99,7 +99,7 @@ class Queue:
                 self._remove(older)
         else:
             self._append(entry)
-        return replaced, self._older(entry, self._running)
+        return replaced, _older(entry, self._running.values())
 
     def next(self) -> Entry | None:
         """The job whose turn it is; from here on it is running."""
@@ -126,8 +126,7 @@ class Queue:
         turns = self._waiting[entry.priority]
         turns.setdefault(entry.session, deque()).appendleft(entry)
         turns.move_to_end(entry.session, last=False)
-        # Before all others here too: of two live jobs in a slot the next one takes the place of the older.
-        self._entries = {entry.id: entry, **self._entries}
+        self._entries[entry.id] = entry
 
     def withdraw(self, job_id: str) -> bool:
         """Take a waiting job out; False if it does not wait (it may be running)."""
@@ -166,13 +165,6 @@ class Queue:
                 if entries:
                     rest.append(entries)
 
-    def _older(self, entry: Entry, among: dict[str, Entry]) -> list[Entry]:
-        """The live jobs in a live job's slot; the first in the queue is the first here."""
-        if entry.priority != "live":
-            return []
-        place = (entry.session, entry.slot)
-        return [e for e in among.values() if e.priority == "live" and (e.session, e.slot) == place]
-
     def _append(self, entry: Entry) -> None:
         self._waiting[entry.priority].setdefault(entry.session, deque()).append(entry)
         self._entries[entry.id] = entry
@@ -184,6 +176,14 @@ class Queue:
         if not entries:
             del turns[entry.session]
         del self._entries[entry.id]
+
+
+def _older(entry: Entry, among: Iterable[Entry]) -> list[Entry]:
+    """The live jobs in a live job's slot, in their order."""
+    if entry.priority != "live":
+        return []
+    place = (entry.session, entry.slot)
+    return [e for e in among if e.priority == "live" and (e.session, e.slot) == place]
 
 
 def _of(entry: Entry, session: str) -> Entry:
