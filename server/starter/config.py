@@ -77,7 +77,8 @@ class Diffusion:
     people: int
     whole_share: list[float]
     material_share: float
-    control_share: dict[str, float]
+    scenes_control_share: float
+    people_control_share: float
     figure_weight: float
     checkpoint: int
 

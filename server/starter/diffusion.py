@@ -179,7 +179,7 @@ def choose(stocks: dict[str, Stock], options: config.Config, step: int, generato
     compositions = {}
     for kind, controlled, which in zip(rendered, dice[1:3], dice[3:5], strict=False):
         control = None
-        if stocks[kind].controls and controlled < recipe.control_share[kind]:
+        if stocks[kind].controls and controlled < getattr(recipe, f"{kind}_control_share"):
             # A person's pose is the hardest to learn: most of the controlled people are for it.
             names = (*["pose"] * 4, *CONTROLS[:2]) if "pose" in stocks[kind].controls else CONTROLS[:2]
             control = names[int(which * len(names))]

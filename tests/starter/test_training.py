@@ -66,7 +66,8 @@ def tiny(out: Path) -> config.Config:
             scenes=3,
             people=3,
             checkpoint=100,
-            control_share={"scenes": 1.0, "people": 1.0},
+            scenes_control_share=1.0,
+            people_control_share=1.0,
         ),
     )
 
