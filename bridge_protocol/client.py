@@ -105,7 +105,7 @@ class BridgeClient:
         *,
         priority: Priority = "interactive",
         slot: str = "",
-        on_disconnect: str = "keep",
+        on_disconnect: m.OnDisconnect = "keep",
         on_event: Callable[[Event], None] | None = None,
         auto_acknowledge: bool = True,
     ) -> Handle:
@@ -118,7 +118,7 @@ class BridgeClient:
         blobs = blob_refs(job)
         if not all(isinstance(blob, Blob) for blob in blobs):
             raise ValueError("a job's arrays must be given whole (Blob.of), not by reference")
-        submit = check(m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect))  # type: ignore[arg-type]  # `check` refuses other texts
+        submit = check(m.Submit(str(uuid.uuid4()), kind, fields, priority, slot, on_disconnect))
         try:
             encode(submit)
         except ProtocolError as error:  # in the caller's thread, where it is heard
@@ -144,12 +144,12 @@ class BridgeClient:
         """Take over a job whose client is gone; its end comes through `on_orphan`."""
         self._thread.call(self._session.claim, job_id)
 
-    def query(self, what: str, timeout: float = 30.0, **narrowed: Any) -> Any:
+    def query(self, what: m.ListName, timeout: float = 30.0, **narrowed: Any) -> Any:
         """One of the server's lists (see messages.Query). Raises InvalidValue, BridgeError or TimeoutError.
 
         narrowed: the fields of Query that ``history`` knows, such as ``search="boat", limit=20``.
         """
-        return self._ask(check(m.Query(next(self._query_ids), what, **narrowed)), timeout)  # type: ignore[arg-type]  # `check` refuses other texts
+        return self._ask(check(m.Query(next(self._query_ids), what, **narrowed)), timeout)
 
     def fetch(self, ref: BlobRef, timeout: float = 60.0) -> Blob:
         """A blob that the history lists; ask for ``history`` first. Raises BridgeError or TimeoutError."""

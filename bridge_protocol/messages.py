@@ -23,6 +23,8 @@ ListName = Literal[
     "models", "loras", "controlnets", "vaes", "image_adapters", "upscalers", "detectors", "estimators",
     "jobs", "history", "schema", "status", "invitation",
 ]  # fmt: skip
+#: What becomes of a job when its client's socket closes.
+OnDisconnect = Literal["keep", "cancel"]
 ActivityState = Literal["accepted", "running", "finished", "failed", "cancelled", "forgotten"]
 
 
@@ -60,7 +62,7 @@ class Submit:
     job: dict[str, Any] = param(doc="Its fields.")
     priority: Priority = param("interactive", "live before interactive before batch.")
     slot: str = param("", "For live jobs: a newer job in the same slot replaces an older one.", max_length=64)
-    on_disconnect: Literal["keep", "cancel"] = param("keep", "What becomes of it when the client's socket closes.")
+    on_disconnect: OnDisconnect = param("keep", "What becomes of it when the client's socket closes.")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,13 +27,13 @@ err = Console(stderr=True)
 Out = Annotated[Path, typer.Option("--out", help="Where the results go; nothing there is overwritten.")]
 
 Like = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads it
+    Path | None,
     typer.Option("--like", help="Paint a saved picture again, from the job that it carries; other options change it."),
 ]
 
 X = Annotated[str, typer.Option("--x", help="What changes from column to column.", metavar="FIELD=VALUE,…")]
 Y = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads it
+    str | None,
     typer.Option("--y", help="What changes from row to row.", metavar="FIELD=VALUE,…"),
 ]
 

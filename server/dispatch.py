@@ -378,7 +378,7 @@ def _failed(job_id: str, error: Exception) -> m.Failed:
 def _entry(job: Job) -> Entry:
     record = job.record
     nbytes = sum(ref.nbytes for ref in job.refs)
-    return Entry(record.id, record.session, record.priority, record.slot, nbytes)  # type: ignore[arg-type]
+    return Entry(record.id, record.session, record.priority, record.slot, nbytes)
 
 
 def _crashed(job_id: str) -> m.Failed:

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import msgpack
 
+from bridge_protocol.jobs import Priority
 from server.history import History, Painted
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class Record:
     session: str
     kind: str
     job: dict[str, Any]
-    priority: str = "interactive"
+    priority: Priority = "interactive"
     slot: str = ""
     on_disconnect: str = "keep"
     state: State = "accepted"

@@ -72,7 +72,7 @@ class Job:
             kind=record.kind,
             prompt=prompt_of(record.job)[:200],
             model=str(record.job.get("model", "")),
-            priority=record.priority,  # type: ignore[arg-type]
+            priority=record.priority,
             created=record.created,
             sentence=end.sentence if isinstance(end, m.Failed) else "",
             remedy=end.remedy if isinstance(end, m.Failed) else "",

@@ -132,7 +132,7 @@ class Studio:
         place: dict[str, Any] | None = None,
         priority: Priority = "interactive",
         slot: str = "",
-        on_disconnect: str = "keep",
+        on_disconnect: m.OnDisconnect = "keep",
         on_change: Callable[[Task], object] | None = None,
     ) -> Task:
         """Ask for a job; returns at once.

@@ -147,15 +147,13 @@ class Reading:
 
 
 class Canvas:
-    """One document's pixels. Two canvases are equal where their documents are the same."""
+    """One document's pixels. Two canvases are equal where their documents are the same; they have no hash."""
 
     def __init__(self, document: Any) -> None:
         self.document = document
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Canvas) and bool(self.document == other.document)
-
-    __hash__ = None  # type: ignore[assignment]  # Krita's documents have no identity to hash
 
     @property
     def is_open(self) -> bool:

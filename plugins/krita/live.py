@@ -37,7 +37,7 @@ class Tiled(Blob):
             object.__setattr__(self, name, value)
 
     @cached_property
-    def data(self) -> memoryview:  # type: ignore[override]  # a field of the class above
+    def data(self) -> memoryview:
         """All rows."""
         whole = memoryview(bytearray(self.ref.nbytes))
         for where, tile in zip(parts(self.ref.shape, self.ref.dtype), self._tiles, strict=True):

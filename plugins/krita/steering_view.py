@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from bridge_protocol.painting import ControlKind
 
@@ -13,7 +13,7 @@ from .layers import ControlLayer, RegionLayer, SteeringLayers
 from .qt import QtCore, QtWidgets, Signal
 from .texts import tr
 
-KINDS: tuple[str, ...] = ControlKind.__args__  # type: ignore[attr-defined]  # a Literal's choices
+KINDS: tuple[str, ...] = get_args(ControlKind)
 LABELS = {
     "depth": "Depth", "normal": "Normals", "pose": "Pose", "canny": "Canny edges", "softedge": "Soft edges",
     "lineart": "Line art", "scribble": "Scribble", "segmentation": "Segmentation", "mlsd": "Straight lines",
