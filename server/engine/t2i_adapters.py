@@ -32,14 +32,14 @@ def adding(pipeline: Any, unet: nn.Module, adapters: Sequence[nn.Module], plan: 
     numbers = plan.followed("t2i_adapter")
     followed = [(plan.request.controls[number], plan.controls[number]) for number in numbers]
     own = unet.__dict__.get("forward")  # accelerate's hooks put one there
-    unet.forward = _Adapted(unet.forward, pipeline, list(adapters), followed)  # type: ignore[method-assign]
+    unet.forward = _Adapted(unet.forward, pipeline, list(adapters), followed)
     try:
         yield
     finally:
         if own is None:
             del unet.forward
         else:
-            unet.forward = own  # type: ignore[method-assign]
+            unet.forward = own
 
 
 @dataclass(eq=False)
