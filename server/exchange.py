@@ -72,7 +72,7 @@ class Exchange:
         self._writers = ThreadPoolExecutor(2, "blob files")
         self._spare: list[mmap.mmap] = []
         #: Blobs whose bytes are here and are being checked and stored.
-        self._storing: dict[bytes, asyncio.Future[None]] = {}
+        self._storing: dict[bytes, asyncio.Future[bool]] = {}
 
     def close(self) -> None:
         """End the threads."""

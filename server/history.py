@@ -139,7 +139,8 @@ def prompt_of(job: dict[str, Any]) -> str:
 
 
 def _where(query: m.Query) -> tuple[str, tuple[Any, ...]]:
-    clauses, values = [], []
+    clauses: list[str] = []
+    values: list[str | float] = []
     for word in query.search.casefold().split():
         clauses.append("instr(words, ?)")
         values.append(word)

@@ -64,11 +64,13 @@ class Job:
     def activity(self) -> m.Activity:
         """How it stands, for those that watch."""
         record, end = self.record, self.end
-        states = {m.Result: "finished", m.Failed: "failed", m.Cancelled: "cancelled"}
+        states: dict[type, m.ActivityState] = {
+            m.Result: "finished", m.Failed: "failed", m.Cancelled: "cancelled",
+        }  # fmt: skip
         return m.Activity(
             0,
             record.id,
-            states[type(end)] if end else "running" if self.running else "accepted",  # type: ignore[arg-type]
+            states[type(end)] if end else "running" if self.running else "accepted",
             kind=record.kind,
             prompt=prompt_of(record.job)[:200],
             model=str(record.job.get("model", "")),

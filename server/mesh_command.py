@@ -116,7 +116,7 @@ def command() -> Any:
         for parameter in options.parameters("Mesh")
         if parameter.name not in _OWN
     ]
-    run.__signature__ = inspect.Signature([*fixed, *fields])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*fixed, *fields])  # type: ignore[attr-defined]  # Typer reads it
     run.__annotations__ = {}
     return run
 

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from bridge_protocol import jobs
-from bridge_protocol.blobs import Blob
+from bridge_protocol.blobs import Blob, ColorSpace
 from bridge_protocol.records import InvalidValue
 from server import pictures
 
@@ -65,7 +65,7 @@ def _parameter(field: dict[str, Any]) -> inspect.Parameter:
 
 
 def _help(field: dict[str, Any]) -> str:
-    text = field["doc"]
+    text: str = field["doc"]
     if field["type"] == "list" and field["items"]["type"] == "record":
         keys = ", ".join(f"{one['name']}={_metavar(one)}" for one in field["items"]["fields"])
         text += f" Several may be given, each as {keys}, joined by commas."
@@ -127,5 +127,5 @@ def _array(path: Path, field: str, name: str) -> Blob:
         array = pictures.read_mask(path, field)
     else:
         array = pictures.read_picture(path, field)
-    color = "srgb" if array.dtype == np.uint8 and name != "mask" else "data"
+    color: ColorSpace = "srgb" if array.dtype == np.uint8 and name != "mask" else "data"
     return Blob.of(np.ascontiguousarray(array), color=color)

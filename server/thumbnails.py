@@ -28,7 +28,7 @@ def encode(array: NDArray[Any], color: str) -> bytes | None:
     image = Image.fromarray(np.ascontiguousarray(levels))
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     out = io.BytesIO()
-    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:
+    if image.mode == "RGBA" and np.asarray(image.getchannel("A")).min() < 255:
         image.save(out, "PNG")
     else:
         image.convert("L" if image.mode == "L" else "RGB").save(out, "JPEG", quality=85)
@@ -47,4 +47,5 @@ def _levels(array: NDArray[Any], color: str) -> NDArray[np.uint8]:
         values = (values - low) / ((high - low) or 1.0)
     elif color == "linear":
         values = np.where(values <= 0.0031308, values * 12.92, 1.055 * np.maximum(values, 0) ** (1 / 2.4) - 0.055)
-    return (np.nan_to_num(values.clip(0, 1)) * 255 + 0.5).astype(np.uint8)
+    levels: NDArray[np.uint8] = (np.nan_to_num(values.clip(0, 1)) * 255 + 0.5).astype(np.uint8)
+    return levels
