@@ -18,6 +18,7 @@ from transformers import CLIPTokenizer
 from server.starter import config, shipped
 from server.starter.code import PatchCode
 from server.starter.networks import CONTROLS, build_controlnet, build_unet, noised, schedule_alphas
+from server.starter.optimizers import Optimizers
 from server.starter.stock import Sample, Stock, draw
 from server.starter.text import build_encoder, learn_names, tokens_of
 
@@ -83,15 +84,10 @@ def train(
         shipped.start_from(networks, start_from)
     else:
         _learn_names(options, networks["text"], stocks)
-    words = list(networks["text"].parameters())
-    painters = [p for name, network in networks.items() if name != "text" for p in network.parameters()]
-    optimizer = torch.optim.AdamW(
-        [{"params": painters, "rate": recipe.rate}, {"params": words, "rate": recipe.text_rate}],
-        lr=recipe.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True,
-    )  # fmt: skip
+    optimizers = Optimizers(networks, recipe.rate, recipe.text_rate)
     average = [p.detach().clone() for p in networks.parameters()]
     if state is not None:
-        optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
         average = state["average"]
     empty = tokens_of(tokenizer, [""]).to(device)
     alphas = schedule_alphas().to(device)
@@ -103,9 +99,7 @@ def train(
     start, losses = time.monotonic(), []
     for step in range(first, end):
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        for parameters in optimizer.param_groups:
-            factor = rate_factor_of(step, recipe.warmup, recipe.steps, recipe.cooldown)
-            parameters["lr"] = parameters["rate"] * factor
+        optimizers.set_factor(rate_factor_of(step, recipe.warmup, recipe.steps, recipe.cooldown))
         kinds: list[str] = []
         errors: list[Tensor] = []
         loss = torch.zeros((), device=device)
@@ -115,10 +109,9 @@ def train(
                 loss = loss + group.share * (torch.cat(here) * weights).mean()
                 kinds += group.samples
                 errors += here
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
-        optimizer.step()
+        optimizers.step()
         if step % _AVERAGE_EVERY == 0:
             # A short memory at first: the average must forget the untrained start.
             keep = min(recipe.ema, (step + 1) / (step + 10)) ** _AVERAGE_EVERY
@@ -138,7 +131,7 @@ def train(
         if done % recipe.checkpoint == 0 or done == end:
             save_atomically(path, {
                 "step": done, "networks": networks.state_dict(), "average": average,
-                "optimizer": optimizer.state_dict(),
+                "optimizers": optimizers.state_dict(),
             })  # fmt: skip
             with (options.out / LOSSES).open("a") as file:
                 file.writelines(json.dumps(entry | {"loss": round(float(entry["loss"]), 5)}) + "\n" for entry in losses)
@@ -229,7 +222,7 @@ def _errors(
 
 
 def focus(sample: Sample, recipe: config.Diffusion) -> Tensor:
-    """How much each place counts, 1 on average: a person is few of them, and a limb still fewer."""
+    """How much each place counts, 1 on average: a person is few of them, a limb or an outline still fewer."""
     if sample.figure is None:
         return torch.ones((), device=sample.image.device)
     weight = 1 + (recipe.figure_weight - 1) * sample.figure

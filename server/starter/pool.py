@@ -41,6 +41,7 @@ class Chunk:
 
     image: (n, 3, s, s) uint8 sRGB, s 256 or for materials 384. captions: for each picture its wordings.
     depth: (n, 1, 256, 256), normal, pose: (n, 3, 256, 256) uint8 control images, or None.
+    subject: (n, 1, 256, 256) uint8, 255 where the main solid or the person is, or None.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Chunk:
     depth: Pictures | None
     normal: Pictures | None
     pose: Pictures | None
+    subject: Pictures | None
     labels: list[list[int]]
 
 
@@ -124,12 +126,14 @@ def _rendered(kind: str, generator: torch.Generator, device: str) -> tuple[dict[
     batch = (scenes if kind == "scenes" else people)(_CHUNK, SIZE, generator, device)
     assert batch.depth is not None
     assert batch.normals is not None
+    assert batch.subject is not None
     arrays = {
         "image": _bytes(batch.image),
         "depth": np.stack([depth_to_controlnet(z)[None, ..., 0] for z in batch.depth.cpu().numpy()]),
         "normal": np.stack(
             [normals_to_controlnet(n.transpose(1, 2, 0)).transpose(2, 0, 1) for n in batch.normals.cpu().numpy()]
         ),
+        "subject": batch.subject[:, None].cpu().numpy().astype(np.uint8) * 255,
     }
     if batch.keypoints is not None:
         arrays["pose"] = np.stack([pose_image(points, SIZE) for points in batch.keypoints.cpu().numpy()])
@@ -150,4 +154,5 @@ def _open(place: Path, kind: str) -> Chunk:
     if image is None:
         raise FileNotFoundError(f"{place} has no image.npy; delete the folder and let the pool grow again")
     labels = json.loads((place / "labels.json").read_text())
-    return Chunk(kind, image, labels["captions"], array("depth"), array("normal"), array("pose"), labels["labels"])
+    maps = array("depth"), array("normal"), array("pose"), array("subject")
+    return Chunk(kind, image, labels["captions"], *maps, labels["labels"])

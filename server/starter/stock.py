@@ -22,19 +22,22 @@ class Stock:
     """All pictures of one kind, on the training's device.
 
     image: (n, 3, s, s) uint8. tokens: (n, wordings, t). labels: (n, 3). controls: name → uint8 images.
+    subject: (n, 1, s, s) uint8, 255 where the main solid or the person is, or None.
     """
 
     image: Tensor
     tokens: Tensor
     labels: Tensor
     controls: dict[str, Tensor]
+    subject: Tensor | None
 
 
 @dataclass
 class Sample:
     """image: (b, 3, s, s) in [-1, 1]. tokens: (b, t). control: its name and (b, 3, s, s) in [0, 1], or None.
 
-    figure: (b, 1, s/8, s/8) in {0, 1}, on which patches of the code a person is, or None where there are no people.
+    figure: (b, 1, s/8, s/8) in {0, 1}, on and beside which patches of the code the main solid or the person is, or
+    None where there is neither.
     """
 
     image: Tensor
@@ -61,6 +64,7 @@ def stock_up(folder: Path, tokenizer: CLIPTokenizer, device: torch.device | str)
             tokens=tokens.view(len(captions), len(captions[0]), -1).to(device),
             labels=torch.tensor([label for chunk in chunks for label in chunk.labels]),
             controls={name: joined(name) for name in CONTROLS if getattr(chunks[0], name) is not None},
+            subject=None if chunks[0].subject is None else joined("subject"),
         )
     return stocks
 
@@ -88,8 +92,7 @@ def draw(stock: Stock, count: int, size: int, control: str | None, generator: to
     if control is not None:
         hint = (control, cut(stock.controls[control]).expand(-1, 3, -1, -1))
     figure = None
-    if "pose" in stock.controls:
-        # The bones and one patch around them: about as far as the flesh goes.
-        bones = F.max_pool2d((cut(stock.controls["pose"]).amax(1, keepdim=True) > 0).float(), PATCH)
-        figure = F.max_pool2d(bones, 3, 1, 1)
+    if stock.subject is not None:
+        # And one patch around it: an outline has two sides.
+        figure = F.max_pool2d(F.max_pool2d(cut(stock.subject), PATCH), 3, 1, 1)
     return Sample(cut(stock.image) * 2 - 1, stock.tokens[index, wording.to(device)], hint, figure)

@@ -41,8 +41,8 @@ def stocks(tokenizer: CLIPTokenizer, pictures: torch.Tensor) -> dict[str, Stock]
     labels = torch.tensor([[0, 0, -1], [22, -1, -1]] * 3)
     controls = {name: image[:, :1] if name == "depth" else image for name in CONTROLS}
     return {
-        "materials": Stock(image, tokens, labels, {}),
-        "people": Stock(image, tokens, labels, controls),
+        "materials": Stock(image, tokens, labels, {}, None),
+        "people": Stock(image, tokens, labels, controls, (image[:, :1] > 127).byte() * 255),
     }
 
 
@@ -213,13 +213,12 @@ def test_an_enlarged_picture_still_wraps() -> None:
     torch.testing.assert_close(large.roll((SIZE * 3 // 4,) * 2, (2, 3)), rolled, atol=1e-5, rtol=0)
 
 
-def test_the_places_of_a_person_count_more_and_all_places_together_as_much_as_ever(stocks: dict[str, Stock]) -> None:
-    pose = torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
-    pose[:, 1, 20:40, 20] = 255  # one bone: rows of patches 2 to 4, column 2
-    person = dataclasses.replace(stocks["people"], image=pose, controls={"pose": pose})
-    sample = draw(
-        dataclasses.replace(person, tokens=person.tokens[:1]), 2, SIZE, None, torch.Generator().manual_seed(0)
-    )
+def test_the_places_of_a_subject_count_more_and_all_places_together_as_much_as_ever(stocks: dict[str, Stock]) -> None:
+    people = stocks["people"]
+    subject = torch.zeros(1, 1, SIZE, SIZE, dtype=torch.uint8)
+    subject[:, 0, 20:40, 20] = 255  # rows of patches 2 to 4, column 2
+    one = dataclasses.replace(people, image=people.image[:1], tokens=people.tokens[:1], subject=subject)
+    sample = draw(one, 2, SIZE, None, torch.Generator().manual_seed(0))
     weight = diffusion.focus(sample, dataclasses.replace(config.load().diffusion, figure_weight=3.0))
     torch.testing.assert_close(weight.mean((1, 2, 3)), torch.ones(2))
     here = weight[0, 0] == weight.max()
