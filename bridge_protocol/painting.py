@@ -144,6 +144,11 @@ class Painting:
     )
     sampler: Sampler = param("auto", "How the steps are taken; auto: the model's own.")
     controls: list[Control] = param(default_factory=list, doc="What the painting follows.", max_length=8)
+    favor_controls: bool = param(
+        False,
+        "Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, "
+        "which then strengthens them as it does the words.",
+    )
     image_prompts: list[ImagePrompt] = param(
         default_factory=list, doc="Pictures that say what to paint, as words do.", max_length=4
     )

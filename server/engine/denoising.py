@@ -16,7 +16,15 @@ from server.engine.loader import Checkpoint
 from server.engine.painting import Progress
 from server.engine.plan import Plan
 from server.engine.regions import composing
-from server.engine.sampling import CleanLatents, KeepOutside, VariedNoise, before_each_call, changing_words, raise_if
+from server.engine.sampling import (
+    CleanLatents,
+    KeepOutside,
+    VariedNoise,
+    before_each_call,
+    changing_words,
+    raise_if,
+    silent_without_words,
+)
 from server.engine.work import Work
 
 
@@ -65,6 +73,8 @@ def sample(
                 pipeline, image_encoder, seen, len(plan.seeds), guidance_scale > 1
             )
         stack.enter_context(before_each_call([denoiser, *nets], before_call))
+        if request.favor_controls and guidance_scale > 1:
+            stack.enter_context(silent_without_words(nets))
         if words.steps is not None:
             stack.enter_context(changing_words([denoiser, *nets], words.steps, lambda: done))
         if words.regions:

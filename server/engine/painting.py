@@ -103,6 +103,8 @@ class PaintRequest:
     mask_grow: pixels by which the mask is widened (negative: shrunk). mask_feather: width in pixels of the soft rim,
         which lies outside of the grown mask. mask_padding: pixels of context around the mask's bounding box; the box
         with its context is painted at the model's native size and pasted back. None paints the whole picture.
+    favor_controls: the controls are added to the words' half of classifier-free guidance alone, which then strengthens
+        them too. Without guidance that changes nothing.
     width, height: pixels, at least 64, multiples of 8; None takes the model's native size.
     seed: of the first picture of the batch; the others take seed + 1, seed + 2, …; None draws one.
     guidance_scale: 1 or less turns classifier-free guidance off; None is what suits the model. sampler: a name of
@@ -129,6 +131,7 @@ class PaintRequest:
     mask_feather: int = 0
     mask_padding: int | None = None
     controls: tuple[ControlInput, ...] = ()
+    favor_controls: bool = False
     width: int | None = None
     height: int | None = None
     seed: int | None = None

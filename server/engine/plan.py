@@ -125,6 +125,11 @@ def plan(request: PaintRequest, models: Models, wildcards: Mapping[str, Sequence
     """Everything that can be decided before a model is loaded. wildcards: the choices of each, by its name."""
     info = models.checkpoint
     task = _task(request, info)
+    if request.favor_controls and request.controls and info.family not in ("sd15", "sdxl"):
+        raise InvalidRequest(
+            f"favor_controls is on, and models of the family {info.family} do not tell words and controls apart.",
+            "Turn it off, or raise the controls' weights.",
+        )
     if request.image is not None:
         height, width = request.image.shape[:2]
     else:

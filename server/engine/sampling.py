@@ -144,6 +144,31 @@ def _noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
+def silent_without_words(nets: Sequence[nn.Module]) -> Iterator[None]:
+    """Let ControlNets add nothing to the unconditional half of a guided batch: guidance then strengthens them too.
+
+    The batch must be guided, its unconditional half first, as the pipelines of Stable Diffusion order it.
+    """
+
+    def silence(_: nn.Module, __: Any, answer: tuple[Sequence[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
+        downs, mid = answer
+        return [words_alone(residual) for residual in downs], words_alone(mid)
+
+    handles = [net.register_forward_hook(silence) for net in nets]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def words_alone(added: Tensor) -> Tensor:
+    """What is added to a guided batch (2·b, ...), with zeros for its unconditional half."""
+    half = len(added) // 2
+    return torch.cat([torch.zeros_like(added[:half]), added[half:]])
+
+
+@contextmanager
 def changing_words(
     modules: Sequence[nn.Module], steps: Sequence[tuple[Tensor, Tensor]], done: Callable[[], int]
 ) -> Iterator[None]:

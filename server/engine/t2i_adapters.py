@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from server.engine.compositing import Float
 from server.engine.painting import ControlInput
 from server.engine.plan import Plan
+from server.engine.sampling import words_alone
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def adding(pipeline: Any, unet: nn.Module, adapters: Sequence[nn.Module], plan: 
     numbers = plan.followed("t2i_adapter")
     followed = [(plan.request.controls[number], plan.controls[number]) for number in numbers]
     own = unet.__dict__.get("forward")  # accelerate's hooks put one there
-    unet.forward = _Adapted(unet.forward, pipeline, list(adapters), followed)
+    unet.forward = _Adapted(unet.forward, pipeline, list(adapters), followed, plan.request.favor_controls)
     try:
         yield
     finally:
@@ -50,6 +51,7 @@ class _Adapted:
     pipeline: Any
     adapters: list[Any]
     followed: list[tuple[ControlInput, Float]]
+    favored: bool
     _seen: list[list[Tensor]] = field(default_factory=list)
 
     def __call__(self, sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
@@ -62,9 +64,12 @@ class _Adapted:
             if self._acts(control, timestep)
         ]
         if acting:
-            kwargs["down_intrablock_additional_residuals"] = [
+            added = [
                 torch.cat([sum(levels[1:], start=levels[0])] * len(sample)) for levels in zip(*acting, strict=True)
             ]
+            if self.favored and self.pipeline.do_classifier_free_guidance:
+                added = [words_alone(level) for level in added]
+            kwargs["down_intrablock_additional_residuals"] = added
         return self.forward(sample, timestep, *args, **kwargs)
 
     def _acts(self, control: ControlInput, timestep: Any) -> bool:

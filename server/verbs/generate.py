@@ -98,6 +98,7 @@ def request_of(job: Generate, arrays: Arrays) -> PaintRequest:
         seed=job.seed,
         steps=job.steps,
         guidance_scale=job.guidance_scale,
+        favor_controls=job.favor_controls,
         sampler=None if job.sampler == "auto" else job.sampler,
         denoising_strength=job.denoising_strength,
         batch=job.batch,

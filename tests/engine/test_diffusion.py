@@ -6,7 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -85,6 +85,33 @@ def test_two_controlnets_at_once_are_bit_for_bit_what_diffusers_paints(paint, mo
     painting = paint(model, prompt="a red brick wall", controls=controls, guidance_scale=5.0)
     np.testing.assert_array_equal(painting.images[0], seen[0])
     assert len(painting.controlnets) == 2
+
+
+@pytest.mark.parametrize("model", ["sd", "xl"])
+def test_favored_controls_speak_to_the_words_half_of_the_guidance_alone(monkeypatch, paint, model):
+    control = ControlInput("depth", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    heard, call = [], UNet2DConditionModel.forward
+
+    def listening(self, *args, **kwargs):
+        heard.append([*kwargs["down_block_additional_residuals"], kwargs["mid_block_additional_residual"]])
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", listening)
+    asked = {"prompt": "brick", "controls": (control,), "guidance_scale": 5.0}
+    balanced = paint(model, **asked).images[0]
+    assert all(residual[0].any() for residual in heard[0])
+    heard.clear()
+    favored = paint(model, **asked, favor_controls=True).images[0]
+    assert (favored != balanced).any()
+    assert heard
+    for residual in (one for step in heard for one in step):
+        assert len(residual) == 2
+        assert not residual[0].any()
+        assert residual[1].any()
+    without_guidance = asked | {"guidance_scale": 1.0}
+    np.testing.assert_array_equal(
+        paint(model, **without_guidance).images[0], paint(model, **without_guidance, favor_controls=True).images[0]
+    )
 
 
 def test_previews_and_progress_do_not_change_the_picture(paint):

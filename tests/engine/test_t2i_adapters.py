@@ -6,7 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import MultiAdapter, T2IAdapter
+from diffusers import MultiAdapter, T2IAdapter, UNet2DConditionModel
 
 from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
@@ -220,3 +220,21 @@ def test_a_single_file_that_diffusers_has_no_layers_for_is_refused():
         describe_single_file(
             Path("t2i.safetensors"), Header({**PUBLISHED[0][0], "body.2.down_opt.op.weight": (320, 320, 3, 3)})
         )
+
+
+def test_favored_adapters_speak_to_the_words_half_of_the_guidance_alone(monkeypatch, paint):
+    heard, call = [], UNet2DConditionModel.forward
+
+    def listening(self, *args, **kwargs):
+        heard.extend(kwargs["down_intrablock_additional_residuals"])
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", listening)
+    control = ControlInput("depth", MAPS[0])
+    balanced = paint(controls=(control,)).images[0]
+    assert all(level[0].any() for level in heard)
+    heard.clear()
+    favored = paint(controls=(control,), favor_controls=True).images[0]
+    assert heard
+    assert all(len(level) == 2 and not level[0].any() and level[1].any() for level in heard)
+    assert (favored != balanced).any()

@@ -16,7 +16,7 @@ from PIL import Image
 from server.engine import probe
 from server.engine.catalog import Catalog
 from server.engine.diffusion import Painter
-from server.engine.errors import UnknownModel
+from server.engine.errors import InvalidRequest, UnknownModel
 from server.engine.headers import Header
 from server.engine.painting import ControlInput, PaintRequest
 from server.engine.probe import describe_single_file
@@ -218,6 +218,11 @@ def test_a_control_of_a_flux_union_is_bit_for_bit_what_diffusers_paints(flux, fl
         latents=FluxControlNetPipeline._pack_latents(noise, 1, 4, 8, 8),
     )  # fmt: skip
     np.testing.assert_array_equal(seen, np.asarray(painted.images[0]))
+
+
+def test_favored_controls_are_refused_where_guidance_has_no_half_without_words(flux_painter):
+    with pytest.raises(InvalidRequest, match=r"favor_controls is on, and models of the family flux .*Turn it off"):
+        with_flux(flux_painter, ControlInput("depth", MAPS[0]), favor_controls=True)
 
 
 def test_a_flux_union_goes_with_itself_another_net_pictures_and_masks(flux_painter):

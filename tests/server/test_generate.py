@@ -27,7 +27,7 @@ def test_every_field_reaches_the_engine():
             prompt="p", negative_prompt="n", image=image, mask=mask, mask_grow=1, mask_feather=2, mask_padding=3,
             seed=4, steps=5, guidance_scale=6.0, sampler="Heun", denoising_strength=0.5, batch=2, seamless="x",
             loras=[Lora("l", 0.5)], model="m", preview_every=7, preview_size=64, vae="v", clip_skip=1,
-            variation_seed=8, variation_strength=0.25, regions=[Region("r", mask, 2.0)],
+            favor_controls=True, variation_seed=8, variation_strength=0.25, regions=[Region("r", mask, 2.0)],
             image_prompts=[ImagePrompt(image, 0.3, "a")],
         ),
         IMAGE,
@@ -41,7 +41,7 @@ def test_every_field_reaches_the_engine():
         "width": None, "height": None, "seed": 4, "steps": 5, "guidance_scale": 6.0, "sampler": "Heun",
         "denoising_strength": 0.5, "batch": 2, "seamless_x": True, "seamless_y": False, "loras": (("l", 0.5),),
         "model": "m", "preview_every": 7, "preview_size": 64, "vae": "v", "clip_skip": 1, "variation_seed": 8,
-        "variation_strength": 0.25, "tile": None, "tile_overlap": None,
+        "favor_controls": True, "variation_strength": 0.25, "tile": None, "tile_overlap": None,
     }  # fmt: skip
     (prompt,) = made.image_prompts
     assert (prompt.image.shape, prompt.weight, prompt.model) == ((64, 72, 4), 0.3, "a")
@@ -56,7 +56,7 @@ def test_a_new_field_of_the_job_cannot_be_forgotten():
         "prompt", "negative_prompt", "image", "mask", "mask_grow", "mask_feather", "mask_padding", "controls", "width",
         "height", "seed", "steps", "guidance_scale", "sampler", "denoising_strength", "batch", "seamless", "loras",
         "model", "preview_every", "preview_size", "vae", "clip_skip", "variation_seed", "variation_strength",
-        "regions", "hires_scale", "hires_strength", "hires_upscaler", "image_prompts",
+        "favor_controls", "regions", "hires_scale", "hires_strength", "hires_upscaler", "image_prompts",
     }  # fmt: skip
     assert set(Generate.__dataclass_fields__) == known, "hand the field to the engine, then name it here"
 

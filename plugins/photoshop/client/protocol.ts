@@ -632,6 +632,8 @@ export interface Generate {
   sampler?: "auto" | "Euler" | "Euler a" | "DPM++ 2M" | "DPM++ 2M Karras" | "DPM++ SDE" | "UniPC" | "LCM" | "DDIM" | "Heun";
   /** What the painting follows. */
   controls?: Control[];
+  /** Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, which then strengthens them as it does the words. */
+  favor_controls?: boolean;
   /** Pictures that say what to paint, as words do. */
   image_prompts?: ImagePrompt[];
   /** A preview every so many steps; 0: none. */
@@ -1108,6 +1110,8 @@ export interface GenerateJob {
   sampler?: "auto" | "Euler" | "Euler a" | "DPM++ 2M" | "DPM++ 2M Karras" | "DPM++ SDE" | "UniPC" | "LCM" | "DDIM" | "Heun";
   /** What the painting follows. */
   controls?: Control[];
+  /** Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, which then strengthens them as it does the words. */
+  favor_controls?: boolean;
   /** Pictures that say what to paint, as words do. */
   image_prompts?: ImagePrompt[];
   /** A preview every so many steps; 0: none. */
@@ -1172,6 +1176,8 @@ export interface TextureJob {
   sampler?: "auto" | "Euler" | "Euler a" | "DPM++ 2M" | "DPM++ 2M Karras" | "DPM++ SDE" | "UniPC" | "LCM" | "DDIM" | "Heun";
   /** What the painting follows. */
   controls?: Control[];
+  /** Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, which then strengthens them as it does the words. */
+  favor_controls?: boolean;
   /** Pictures that say what to paint, as words do. */
   image_prompts?: ImagePrompt[];
   /** A preview every so many steps; 0: none. */
@@ -1230,6 +1236,8 @@ export interface UpscaleJob {
   sampler?: "auto" | "Euler" | "Euler a" | "DPM++ 2M" | "DPM++ 2M Karras" | "DPM++ SDE" | "UniPC" | "LCM" | "DDIM" | "Heun";
   /** What the painting follows. */
   controls?: Control[];
+  /** Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, which then strengthens them as it does the words. */
+  favor_controls?: boolean;
   /** Pictures that say what to paint, as words do. */
   image_prompts?: ImagePrompt[];
   /** A preview every so many steps; 0: none. */
@@ -1300,6 +1308,8 @@ export interface FramesJob {
   sampler?: "auto" | "Euler" | "Euler a" | "DPM++ 2M" | "DPM++ 2M Karras" | "DPM++ SDE" | "UniPC" | "LCM" | "DDIM" | "Heun";
   /** What the painting follows. */
   controls?: Control[];
+  /** Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, which then strengthens them as it does the words. */
+  favor_controls?: boolean;
   /** Pictures that say what to paint, as words do. */
   image_prompts?: ImagePrompt[];
   /** A preview every so many steps; 0: none. */
@@ -1378,6 +1388,8 @@ export interface ViewsJob {
   sampler?: "auto" | "Euler" | "Euler a" | "DPM++ 2M" | "DPM++ 2M Karras" | "DPM++ SDE" | "UniPC" | "LCM" | "DDIM" | "Heun";
   /** What the painting follows. */
   controls?: Control[];
+  /** Where words and controls disagree, the controls win: they speak to the words' half of the guidance alone, which then strengthens them as it does the words. */
+  favor_controls?: boolean;
   /** Pictures that say what to paint, as words do. */
   image_prompts?: ImagePrompt[];
   /** A preview every so many steps; 0: none. */
