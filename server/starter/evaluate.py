@@ -54,6 +54,7 @@ def evaluate(
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
     steps: int = 20,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own where not given.")] = None,
+    favor_controls: Annotated[bool, typer.Option(help="Let controls win over words, as a job may ask for.")] = False,
     seed: int = 70_000,
     each: Annotated[int, typer.Option(help="Pictures of each material; colours and fillings follow.")] = 3,
     figures: Annotated[int, typer.Option(help="Pictures with each ControlNet.")] = 32,
@@ -67,7 +68,7 @@ def evaluate(
         torch.set_num_threads(threads)
     judge = Judge.load()
     scale = guidance if guidance is not None else own_guidance(weights)
-    pipelines = Pipelines(weights, device, steps, scale, keep=out / "pictures")
+    pipelines = Pipelines(weights, device, steps, scale, keep=out / "pictures", favor_controls=favor_controls)
     parts = _parts(pipelines, judge, out, size, seed, each, figures, textures)
     wanted = [name for name in only.split(",") if name] or list(parts)
     for name in wanted:

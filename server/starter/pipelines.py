@@ -21,6 +21,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from server.engine.sampling import silent_without_words
 from server.engine.seamless import wrapping
 
 #: The ControlNets beside the model, and the names that their folders may end in.
@@ -35,17 +36,18 @@ class Pipelines:
     """
 
     def __init__(
-        self, weights: Path, device: str, steps: int, guidance_scale: float, at_once: int = 8, keep: Path | None = None
-    ) -> None:
+        self, weights: Path, device: str, steps: int, guidance_scale: float, at_once: int = 8, keep: Path | None = None,
+        favor_controls: bool = False,
+    ) -> None:  # fmt: skip
         """weights: a folder in Stable Diffusion's layout, its ControlNets inside as controlnet-depth and so on.
 
         keep: a folder for what was painted. What lies there is not painted again: a stopped evaluation goes on, and
-        a better judge needs no new pictures.
+        a better judge needs no new pictures. favor_controls: as a job's field of this name.
         """
         if not (weights / "model_index.json").exists():
             raise FileNotFoundError(f"weights is {weights}, which has no model_index.json; give an exported model")
         self.device, self.steps, self.guidance_scale, self.at_once = device, steps, guidance_scale, at_once
-        self._keep = keep
+        self._keep, self._favor_controls = keep, favor_controls
         self._model = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(weights.rglob("*.safetensors"))]
         dtype = torch.float32 if device == "cpu" else torch.float16
         start = time.perf_counter()
@@ -81,9 +83,12 @@ class Pipelines:
         """Pictures of prompts that follow control images (n, 3, h, w) of a kind of `CONTROLS`."""
 
         def make() -> Tensor:
-            return self._batched(self.controlled[kind], prompts, seeds, image=controls)
+            pipeline = self.controlled[kind]
+            favored = self._favor_controls and self.guidance_scale > 1
+            with silent_without_words([pipeline.controlnet]) if favored else nullcontext():
+                return self._batched(pipeline, prompts, seeds, image=controls)
 
-        return self._kept(make, kind, prompts, seeds, controls)
+        return self._kept(make, kind, prompts, seeds, controls, self._favor_controls)
 
     def repaint(self, prompts: Sequence[str], seeds: Sequence[int], images: Tensor, strength: float) -> Tensor:
         """Image to image."""
