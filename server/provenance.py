@@ -69,7 +69,6 @@ def parameters(told: Mapping[str, Any], size: tuple[int, int]) -> str:
         "CFG scale": job.get("guidance_scale"),
         "Seed": job.get("seed"),
         "Size": f"{size[0]}x{size[1]}",
-        "Favor controls": "yes" if job.get("favor_controls") else None,
         "Model": job.get("model"),
         "VAE": job.get("vae"),
         "Clip skip": job["clip_skip"] + 1 if job.get("clip_skip") else None,  # they count from the last layer

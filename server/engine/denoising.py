@@ -73,8 +73,8 @@ def sample(
                 pipeline, image_encoder, seen, len(plan.seeds), guidance_scale > 1
             )
         stack.enter_context(before_each_call([denoiser, *nets], before_call))
-        if request.favor_controls and guidance_scale > 1:
-            stack.enter_context(silent_without_words(nets))
+        if request.favor_controls:
+            stack.enter_context(silent_without_words(pipeline, nets))
         if words.steps is not None:
             stack.enter_context(changing_words([denoiser, *nets], words.steps, lambda: done))
         if words.regions:

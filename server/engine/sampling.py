@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -21,12 +21,10 @@ from server.engine.painting import IsCancelled
 @contextmanager
 def before_each_call(modules: Sequence[nn.Module], action: Callable[[], None]) -> Iterator[None]:
     """Do something before each forward call of the modules; what it raises ends the sampling."""
-    handles = [module.register_forward_pre_hook(lambda *_: action()) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_pre_hook(lambda *_: action()))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def raise_if(cancelled: IsCancelled) -> None:
@@ -144,26 +142,23 @@ def _noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def silent_without_words(nets: Sequence[nn.Module]) -> Iterator[None]:
-    """Let ControlNets add nothing to the unconditional half of a guided batch: guidance then strengthens them too.
-
-    The batch must be guided, its unconditional half first, as the pipelines of Stable Diffusion order it.
-    """
+def silent_without_words(pipeline: Any, nets: Sequence[nn.Module]) -> Iterator[None]:
+    """Let a pipeline's ControlNets add nothing where there are no words: guidance then strengthens them too."""
 
     def silence(_: nn.Module, __: Any, answer: tuple[Sequence[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
         downs, mid = answer
-        return [words_alone(residual) for residual in downs], words_alone(mid)
+        return [words_alone(pipeline, residual) for residual in downs], words_alone(pipeline, mid)
 
-    handles = [net.register_forward_hook(silence) for net in nets]
-    try:
+    with ExitStack() as hooks:
+        for net in nets:
+            hooks.enter_context(net.register_forward_hook(silence))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def words_alone(added: Tensor) -> Tensor:
-    """What is added to a guided batch (2·b, ...), with zeros for its unconditional half."""
+def words_alone(pipeline: Any, added: Tensor) -> Tensor:
+    """What is added to a batch, with zeros for the half without words: in a guided batch (2·b, ...) the first one."""
+    if not pipeline.do_classifier_free_guidance:
+        return added
     half = len(added) // 2
     return torch.cat([torch.zeros_like(added[:half]), added[half:]])
 
@@ -183,9 +178,7 @@ def changing_words(
         words = torch.cat([negative, positive]) if guided else positive
         return args, {**kwargs, "encoder_hidden_states": words}
 
-    handles = [module.register_forward_pre_hook(exchange, with_kwargs=True) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_pre_hook(exchange, with_kwargs=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -67,8 +67,8 @@ class _Adapted:
             added = [
                 torch.cat([sum(levels[1:], start=levels[0])] * len(sample)) for levels in zip(*acting, strict=True)
             ]
-            if self.favored and self.pipeline.do_classifier_free_guidance:
-                added = [words_alone(level) for level in added]
+            if self.favored:
+                added = [words_alone(self.pipeline, level) for level in added]
             kwargs["down_intrablock_additional_residuals"] = added
         return self.forward(sample, timestep, *args, **kwargs)
 

@@ -84,8 +84,7 @@ class Pipelines:
 
         def make() -> Tensor:
             pipeline = self.controlled[kind]
-            favored = self._favor_controls and self.guidance_scale > 1
-            with silent_without_words([pipeline.controlnet]) if favored else nullcontext():
+            with silent_without_words(pipeline, [pipeline.controlnet]) if self._favor_controls else nullcontext():
                 return self._batched(pipeline, prompts, seeds, image=controls)
 
         return self._kept(make, kind, prompts, seeds, controls, self._favor_controls)

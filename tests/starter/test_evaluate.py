@@ -49,6 +49,18 @@ def test_evaluate_measures_every_promise_of_a_model(
     assert "material of the prompt" in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_favored_controls_are_painted_otherwise_and_kept_apart(weights: Path, tmp_path: Path) -> None:
+    control = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def painted(favor: bool) -> torch.Tensor:
+        made = Pipelines(weights, "cpu", steps=2, guidance_scale=3.0, keep=tmp_path, favor_controls=favor)
+        return made.follow("depth", ["a red cube"], [1], control)
+
+    balanced, favored = painted(False), painted(True)
+    assert not torch.equal(balanced, favored)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
 def test_noise_passes_no_measure_of_obedience(pipelines: Pipelines, judge: Judge) -> None:
     for measure in measures.materials(pipelines, judge, 1, 64, 3):
         assert measure.value < 0.35, measure
