@@ -109,6 +109,7 @@ def train(
                 loss = loss + group.share * (torch.cat(here) * weights).mean()
                 kinds += group.samples
                 errors += here
+        networks.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
         optimizers.step()

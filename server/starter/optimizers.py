@@ -40,15 +40,11 @@ class Optimizers:
             group["lr"] = group["rate"] * factor
 
     def step(self) -> None:
-        """Step along the gradients, then forget them. Parameters without one stay as they are."""
+        """Step along the gradients. Parameters without one stay as they are."""
         for parameter, matrix in zip(self._hidden, self._matrices, strict=True):
             matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad, parameter)
         self._adamw.step()
         self._muon.step()
-        self._adamw.zero_grad()
-        self._muon.zero_grad()
-        for parameter in self._hidden:
-            parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Both optimizers' states."""
