@@ -146,13 +146,16 @@ def _bytes(image: torch.Tensor) -> Pictures:
 
 
 def _open(place: Path, kind: str) -> Chunk:
-    def array(name: str) -> Pictures | None:
+    def array(name: str) -> Pictures:
         path = place / f"{name}.npy"
-        return np.load(path, mmap_mode="r") if path.exists() else None
+        if not path.exists():
+            raise FileNotFoundError(f"{place} has no {path.name}; delete the folder and let the pool grow again")
+        return np.load(path, mmap_mode="r")
 
-    image = array("image")
-    if image is None:
-        raise FileNotFoundError(f"{place} has no image.npy; delete the folder and let the pool grow again")
     labels = json.loads((place / "labels.json").read_text())
-    maps = array("depth"), array("normal"), array("pose"), array("subject")
-    return Chunk(kind, image, labels["captions"], *maps, labels["labels"])
+    maps: dict[str, Pictures | None] = dict.fromkeys(("depth", "normal", "pose", "subject"))
+    if kind != "materials":
+        maps |= {name: array(name) for name in ("depth", "normal", "subject")}
+    if kind == "people":
+        maps["pose"] = array("pose")
+    return Chunk(kind, array("image"), labels["captions"], **maps, labels=labels["labels"])

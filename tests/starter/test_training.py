@@ -14,7 +14,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from server.starter import autoencoder, code, config, diffusion, export, shipped
+from server.starter import autoencoder, code, config, diffusion, export, pool, shipped
 from server.starter.materials import enlarged, render
 from server.starter.networks import CONTROLS, build_autoencoder, build_controlnet, noised, schedule_alphas
 from server.starter.stock import Stock, draw
@@ -227,6 +227,17 @@ def test_the_places_of_a_subject_count_more_and_all_places_together_as_much_as_e
     torch.testing.assert_close(weight[0, 0][here], 3 * weight[0, 0].min().expand(int(here.sum())))
     material = draw(stocks["materials"], 2, SIZE, None, torch.Generator().manual_seed(0))
     assert diffusion.focus(material, config.load().diffusion) == 1
+
+
+def test_a_pool_from_before_it_held_silhouettes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_CHUNK", 1)
+    pool.grow(tmp_path, "scenes", 1, 3)
+    (chunk,) = pool.read(tmp_path, "scenes")
+    assert chunk.subject is not None
+    assert 0.01 < (chunk.subject > 0).mean() < 0.99
+    (tmp_path / "scenes-0000" / "subject.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"scenes-0000 has no subject\.npy; delete the folder"):
+        pool.read(tmp_path, "scenes")
 
 
 def test_a_control_image_is_cut_where_its_picture_is(stocks: dict[str, Stock]) -> None:
