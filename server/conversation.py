@@ -38,7 +38,7 @@ def spawn(client: Client, work: Coroutine[Any, Any, None], about: str = "") -> N
             client.session.send(error.message())
         except ConnectionClosed:
             pass
-        except Exception:
+        except Exception:  # a task's error is seen by nobody: what no one foresaw is logged, and the client told
             log.exception("a client's request failed")
             remedy = "The server's log tells why."
             client.session.send(m.Error("internal_error", "The request failed.", remedy, about=about))

@@ -121,7 +121,7 @@ class BrushwireDocker(DockWidget):
         self.workspace.on_placed.append(self._placed)
         self.workspace.on_file = self._ask_path
 
-    def canvasChanged(self, canvas: Any) -> None:  # noqa: N802 - Krita's name
+    def canvasChanged(self, canvas: Any) -> None:
         """Krita tells that another view is active, or none."""
         self._look()
 
@@ -317,7 +317,7 @@ class BrushwireDocker(DockWidget):
         value = self.studio.settings[name]
         return value if value in BY_KEY else fallback
 
-    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:
         """The docker is hidden: nothing of it stays on the canvas."""
         self.overlay.clear()
         super().closeEvent(event)

@@ -39,7 +39,7 @@ class PromptEdit(QtWidgets.QPlainTextEdit):
         lines = min(max(self._lines, self.document().blockCount()), 8)
         self.setFixedHeight(lines * metrics.lineSpacing() + 2 * self.frameWidth() + 10)
 
-    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 - Qt's name
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:
         control = event.modifiers() & QtCore.Qt.KeyboardModifier.ControlModifier
         if event.key() in (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter) and control:
             self.submitted.emit()

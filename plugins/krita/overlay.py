@@ -88,7 +88,7 @@ class Overlay(QtWidgets.QWidget):
             self.show()
             self.raise_()
 
-    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:  # noqa: N802 - Qt's name
+    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
         if self._image is None or self._shown_at is None:
             return
         painter = QtGui.QPainter(self)

@@ -44,7 +44,7 @@ class Strokes(QtCore.QObject):
             QtCore.QCoreApplication.instance().removeEventFilter(self)
         self._canvas = self._path = self._widget = None
 
-    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:  # noqa: N802 - Qt's name
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
         """See the events of the canvas pass; none is kept."""
         # Every event of Krita's comes by here, those of a brush that hovers by the hundred: most must end at once.
         kind = event.type()

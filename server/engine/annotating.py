@@ -97,14 +97,14 @@ class Annotator:
             remedy = next(one["remedy"] for one in detectors.estimators(self.folders) if one["id"] == estimator)
             raise UnknownModel(f"{estimator} is not there.", remedy)
         wanted = [] if estimator == "analysis" else [name for name in ids if name == estimator or not estimator]
-        found: dict[str, Float] = {}
+        found: dict[Map, Float] = {}
         by: dict[Map, str] = {}
         for name in wanted:
             if ids[name] in own:
                 values = _material(self._marigold(ids[name]), name, picture, wraps, cancelled or (lambda: False))
                 fresh = {key: value for key, value in values.items() if key not in found}
                 found |= fresh
-                by |= dict.fromkeys(fresh, f"{detectors.ESTIMATORS[ids[name]][1]} ({own[ids[name]].name})")  # type: ignore[arg-type]
+                by |= dict.fromkeys(fresh, f"{detectors.ESTIMATORS[ids[name]][1]} ({own[ids[name]].name})")
         return Estimates(**found, by=by)
 
     def _known(self, name: str) -> Detector:
@@ -254,7 +254,7 @@ def _marigold(values: NDArray[np.float32], detector: Detector, picture: NDArray[
     return _depth(1 + 2 * far, "metric", picture)
 
 
-def _material(model: Any, name: str, picture: Float, wraps: Wraps, stop: IsCancelled) -> dict[str, Float]:
+def _material(model: Any, name: str, picture: Float, wraps: Wraps, stop: IsCancelled) -> dict[Map, Float]:
     height, width = picture.shape[:2]
 
     def sized(values: Float) -> Float:

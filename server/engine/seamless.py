@@ -23,7 +23,7 @@ def wrapping(modules: Sequence[nn.Module], x: bool, y: bool) -> Iterator[None]:
     changed: list[nn.Conv2d] = []
     try:
         for conv, padded_before in _convolutions(modules):
-            conv._conv_forward = _Wrapped(conv, x, y, padded_before)  # type: ignore[method-assign]
+            conv._conv_forward = _Wrapped(conv, x, y, padded_before)  # type: ignore[method-assign]  # torch's padding modes know no single axis
             changed.append(conv)
         yield
     finally:

@@ -28,7 +28,7 @@ class Driver(krita.Extension):
         self.names = {"krita": krita, "app": krita.Krita.instance()}
         self.server = None
 
-    def createActions(self, window):  # noqa: N802 - Krita's name
+    def createActions(self, window):
         pass
 
     def listen(self):
