@@ -16,6 +16,8 @@ class Pool:
     materials: int
     scenes: int
     people: int
+    stills: int
+    portraits: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Diffusion:
     steps: int
     warmup: int
     cooldown: int
+    muon: bool
     rate: float
     text_rate: float
     ema: float

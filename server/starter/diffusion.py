@@ -26,6 +26,8 @@ CHECKPOINT = "diffusion.pt"
 LOSSES = "diffusion.jsonl"
 #: Steps between two updates of the averaged weights: they cost memory bandwidth, and change slowly.
 _AVERAGE_EVERY = 5
+#: What stands for a kind where a step's pictures of it have no control image.
+_TYPICAL = {"scenes": "stills", "people": "portraits"}
 
 
 @dataclass
@@ -84,7 +86,7 @@ def train(
         shipped.start_from(networks, start_from)
     else:
         _learn_names(options, networks["text"], stocks)
-    optimizers = Optimizers(networks, recipe.rate, recipe.text_rate)
+    optimizers = Optimizers(networks, recipe.rate, recipe.text_rate, recipe.muon)
     average = [p.detach().clone() for p in networks.parameters()]
     if state is not None:
         optimizers.load_state_dict(state["optimizers"])
@@ -154,7 +156,7 @@ def choose(stocks: dict[str, Stock], options: config.Config, step: int, generato
     """What one step trains on.
 
     Materials, scenes and people are in each step, or its gradient would pull toward one alone; scenes and people have
-    at most one kind of control image each.
+    one kind of control image each, or are stills and portraits, for which words are enough.
     """
     recipe = options.diffusion
     dice = torch.rand(5, generator=generator).tolist()
@@ -172,13 +174,13 @@ def choose(stocks: dict[str, Stock], options: config.Config, step: int, generato
         return [Group(1.0, materials)]
     compositions = {}
     for kind, controlled, which in zip(rendered, dice[1:3], dice[3:5], strict=False):
-        control = None
+        name, control = _TYPICAL[kind], None
         if stocks[kind].controls and controlled < getattr(recipe, f"{kind}_control_share"):
             # A person's pose is the hardest to learn: most of the controlled people are for it.
             names = (*["pose"] * 4, *CONTROLS[:2]) if "pose" in stocks[kind].controls else CONTROLS[:2]
             control = names[int(which * len(names))]
-        name = f"{kind}-{control}" if control else kind
-        compositions[name] = draw(stocks[kind], getattr(recipe, kind), side, control, generator)
+            name = f"{kind}-{control}"
+        compositions[name] = draw(stocks[kind if control else name], getattr(recipe, kind), side, control, generator)
     return [Group(recipe.material_share, materials), Group(1 - recipe.material_share, compositions)]
 
 

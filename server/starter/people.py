@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from server.starter import shapes, tracing
+from server.starter import typical as typicals
 from server.starter.batch import NONE, Batch
 from server.starter.materials import render as render_materials
 from server.starter.poses import ACTIONS, Limb, Pose
@@ -59,14 +60,16 @@ class Figure:
     joints: dict[str, Vector]
 
 
-def people(n: int, size: int, generator: torch.Generator, device: torch.device | str) -> Batch:
+def people(n: int, size: int, generator: torch.Generator, device: torch.device | str, typical: bool = False) -> Batch:
     """`n` pictures of size×size pixels, each of one person, with COCO-18 keypoints.
+
+    typical: as in `scenes`, each action has one pose, one view and one light.
 
     Every random choice comes from `generator`. `subject` is the person alone; the material, colour and shape
     labels are `NONE`: clothes have their colours in the captions only.
     """
     rng = Random(int(torch.randint(2**62, (1,), generator=generator, device=generator.device)))
-    figures = [_figure(rng) for _ in range(n)]
+    figures = [_figure(rng, typical) for _ in range(n)]
     wanted = [w for f in figures for w in f.plan.textures]
     textures = None
     if wanted:
@@ -109,20 +112,23 @@ def keypoints_of(stage: Stage, joints: Tensor, depth: Tensor) -> Tensor:
     return torch.stack([x, y, visibility], dim=-1)
 
 
-def _figure(rng: Random) -> Figure:
+def _figure(rng: Random, typical: bool) -> Figure:
     action = rng.choice(list(ACTIONS))
-    pose = ACTIONS[action](rng)
+    form = typicals.form(action) if typical else rng
+    pose = ACTIONS[action](form)
     # Of a person's plan only the surroundings are described as a scene's are.
     plan = Plan(SceneFacts("", None, None))
-    set_surroundings(plan, rng, outdoors=0.55, floating=not pose.seated)
+    set_surroundings(plan, rng, form, outdoors=0.55, floating=not pose.seated)
     # From the front mostly; a few from the side, fewer from behind.
     front, side, behind = rng.uniform(-50, 50), rng.choice((-1, 1)) * rng.uniform(60, 115), rng.uniform(150, 210)
     heading = rng.choices((front, side, behind), weights=(7, 2, 1))[0]
-    joints, trunk, head = _skeleton(pose, rng.uniform(1.55, 1.9) / 1.72, rng)
+    if typical:
+        heading = form.choice((-1, 1)) * form.uniform(15, 35)
+    joints, trunk, head = _skeleton(pose, form.uniform(1.55, 1.9) / 1.72, form)
     turn = shapes.turned("y", math.radians(heading))
     lift = np.array([0.0, -min(p[1] for p in joints.values()) + 0.075, 0.0])
-    if action == "jumping like a star" and rng.random() < 0.6:
-        lift[1] += rng.uniform(0.05, 0.3)
+    if action == "jumping like a star" and form.random() < 0.6:
+        lift[1] += form.uniform(0.05, 0.3)
     joints = {name: turn @ p + lift for name, p in joints.items()}
 
     hair = rng.choice(list(_HAIRS))
@@ -138,6 +144,9 @@ def _figure(rng: Random) -> Figure:
     middle, radius = (low + high) / 2, max(width, height) / 2 + 0.15 * thickness
     hips = (joints["left hip"] + joints["right hip"]) / 2
     plan.middle, plan.girth = (float(hips[0]), 0.3, float(hips[2])), 0.2
+    if typical:
+        aim(plan, middle, radius * 0.95, form, lowest=8, highest=8, spare=0)
+        return Figure(plan, facts, joints)
     if rng.random() < 0.15:
         # A portrait: from the hips up.
         middle = (joints["neck"] + hips) / 2 + np.array([0.0, 0.08, 0.0])

@@ -2,6 +2,9 @@
 
 A pool is a folder of chunks, each a folder of `.npy` arrays (uint8 pictures and control images) and `labels.json`.
 Chunks appear atomically (a rename), so a training may read a pool that is still growing.
+
+`stills` are scenes and `portraits` are people in their typical form (`typical.py`), with words alone; `scenes` and
+`people` vary in all, and have control images.
 """
 
 from __future__ import annotations
@@ -27,10 +30,18 @@ from server.starter.scenes import scenes
 from server.starter.words import COLORS, MATERIALS
 
 SIZE = 256
-KINDS = ("materials", "scenes", "people")
+KINDS = ("materials", "scenes", "people", "stills", "portraits")
 #: How many wordings a material's picture gets.
 WORDINGS = 4
 _CHUNK = 64
+#: What a kind's chunks hold beside their pictures.
+_ARRAYS: dict[str, tuple[str, ...]] = {
+    "materials": (),
+    "scenes": ("depth", "normal", "subject"),
+    "people": ("depth", "normal", "pose", "subject"),
+    "stills": ("subject",),
+    "portraits": ("subject",),
+}
 
 Pictures = NDArray[np.uint8]
 
@@ -41,7 +52,7 @@ class Chunk:
 
     image: (n, 3, s, s) uint8 sRGB, s 256 or for materials 384. captions: for each picture its wordings.
     depth: (n, 1, 256, 256), normal, pose: (n, 3, 256, 256) uint8 control images, or None.
-    subject: (n, 1, 256, 256) uint8, 255 where the main solid or the person is, or None.
+    subject: (n, 1, 256, 256) uint8, 255 where the main solid or the person is; None for materials.
     """
 
     kind: str
@@ -123,19 +134,22 @@ def _materials(generator: torch.Generator, device: str) -> tuple[dict[str, Pictu
 
 
 def _rendered(kind: str, generator: torch.Generator, device: str) -> tuple[dict[str, Pictures], dict[str, Any]]:
-    batch = (scenes if kind == "scenes" else people)(_CHUNK, SIZE, generator, device)
+    make = scenes if kind in ("scenes", "stills") else people
+    batch = make(_CHUNK, SIZE, generator, device, typical=kind in ("stills", "portraits"))
     assert batch.depth is not None
     assert batch.normals is not None
     assert batch.subject is not None
     arrays = {
         "image": _bytes(batch.image),
-        "depth": np.stack([depth_to_controlnet(z)[None, ..., 0] for z in batch.depth.cpu().numpy()]),
-        "normal": np.stack(
-            [normals_to_controlnet(n.transpose(1, 2, 0)).transpose(2, 0, 1) for n in batch.normals.cpu().numpy()]
-        ),
         "subject": batch.subject[:, None].cpu().numpy().astype(np.uint8) * 255,
     }
-    if batch.keypoints is not None:
+    if "depth" in _ARRAYS[kind]:
+        arrays["depth"] = np.stack([depth_to_controlnet(z)[None, ..., 0] for z in batch.depth.cpu().numpy()])
+        arrays["normal"] = np.stack(
+            [normals_to_controlnet(n.transpose(1, 2, 0)).transpose(2, 0, 1) for n in batch.normals.cpu().numpy()]
+        )
+    if "pose" in _ARRAYS[kind]:
+        assert batch.keypoints is not None
         arrays["pose"] = np.stack([pose_image(points, SIZE) for points in batch.keypoints.cpu().numpy()])
     labels = torch.stack((batch.material, batch.color, batch.shape), 1).tolist()
     return arrays, {"captions": [[caption] for caption in batch.captions], "labels": labels}
@@ -154,8 +168,5 @@ def _open(place: Path, kind: str) -> Chunk:
 
     labels = json.loads((place / "labels.json").read_text())
     maps: dict[str, Pictures | None] = dict.fromkeys(("depth", "normal", "pose", "subject"))
-    if kind != "materials":
-        maps |= {name: array(name) for name in ("depth", "normal", "subject")}
-    if kind == "people":
-        maps["pose"] = array("pose")
+    maps |= {name: array(name) for name in _ARRAYS[kind]}
     return Chunk(kind, array("image"), labels["captions"], **maps, labels=labels["labels"])

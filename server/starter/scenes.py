@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from server.starter import shapes, tracing
+from server.starter import typical as typicals
 from server.starter.batch import NONE, Batch
 from server.starter.captions import COLORLESS
 from server.starter.materials import render as render_materials
@@ -73,14 +74,17 @@ _SHAPE_WEIGHTS = {"terrain": 0.8}
 _COMPANIONS = ("sphere", "cube", "cylinder", "cone")
 
 
-def scenes(n: int, size: int, generator: torch.Generator, device: torch.device | str) -> Batch:
+def scenes(n: int, size: int, generator: torch.Generator, device: torch.device | str, typical: bool = False) -> Batch:
     """`n` scenes of size×size pixels: each one main solid, plain or of a material, sometimes with smaller company.
+
+    typical: each shape has one body, one view and one light, alone and in the middle of the picture; what captions
+    name still varies. That is little enough to be learned by words alone.
 
     Every random choice comes from `generator`, whichever device it lives on. The labels are `Batch`'s; metric
     depth and normals are exact at the pixel centres, and `subject` is the main solid alone.
     """
     rng = Random(int(torch.randint(2**62, (1,), generator=generator, device=generator.device)))
-    plans = [_plan(rng) for _ in range(n)]
+    plans = [_plan(rng, typical) for _ in range(n)]
     wanted = [w for plan in plans for w in plan.textures]
     textures = None
     if wanted:
@@ -236,16 +240,17 @@ def shade_of(color: str, rng: Random) -> Color:
     return r, g, b
 
 
-def set_surroundings(plan: Plan, rng: Random, outdoors: float = 0.58, floating: bool = True) -> None:
+def set_surroundings(plan: Plan, rng: Random, form: Random, outdoors: float = 0.58, floating: bool = True) -> None:
     """Draws a plan's ground look, sky and light; the ground is its surface 0, so this comes first.
 
+    form: what the light's direction is drawn from.
     outdoors: how often there are a ground and a sky; else a studio's floor, or nothing but one colour where
     `floating` bodies are all right.
     """
-    azimuth, height = rng.uniform(-1.9, 1.9), math.radians(rng.uniform(28, 68))
+    azimuth, height = form.uniform(-1.9, 1.9), math.radians(form.uniform(28, 68))
     # Azimuth 0 is the viewer's side; what the viewer sees is mostly lit.
     plan.sun = np.array([math.sin(azimuth) * math.cos(height), math.sin(height), math.cos(azimuth) * math.cos(height)])
-    plan.softness = rng.choice((0.0, 0.008, 0.016, 0.024))
+    plan.softness = form.choice((0.0, 0.008, 0.016, 0.024))
     facts = plan.facts
     if rng.random() < outdoors:
         sky = rng.choices(SKIES, weights=[s.weight for s in SKIES])[0]
@@ -317,24 +322,25 @@ def _varied(color: Color, rng: Random) -> Color:
     return r, g, b
 
 
-def _plan(rng: Random) -> Plan:
+def _plan(rng: Random, typical: bool) -> Plan:
     shape = rng.choices(SHAPES, weights=[_SHAPE_WEIGHTS.get(s, 1.0) for s in SHAPES])[0]
     plain = rng.random() < 0.35 and shape != "terrain"
     material = None if plain else rng.choice(MATERIALS)
     dyed = plain or (material not in COLORLESS and rng.random() < 0.35)
     color = rng.choice(list(COLORS)) if dyed else None
     plan = Plan(SceneFacts(shape, material, color))
+    form = typicals.form(shape) if typical else rng
     if shape == "terrain":
-        set_surroundings(plan, rng, outdoors=1.0)
+        set_surroundings(plan, rng, form, outdoors=1.0)
         plan.facts.ground = None
     else:
-        set_surroundings(plan, rng)
-    plan.facts.lying = shape in ("cylinder", "capsule", "torus") and rng.random() < 0.3
-    body = shapes.solid(shape, rng, plan.facts.lying)
+        set_surroundings(plan, rng, form)
+    plan.facts.lying = not typical and shape in ("cylinder", "capsule", "torus") and rng.random() < 0.3
+    body = shapes.solid(shape, form, plan.facts.lying)
 
-    turn = shapes.turned("y", _heading(shape, rng))
+    turn = shapes.turned("y", _heading(shape, form))
     position = np.array([0.0, body.below, 0.0])
-    if not plan.ground:
+    if not plan.ground and not typical:
         # Before a plain background a body may float and lean.
         lean = 0.7 if shape in ("sphere", "cube", "cylinder", "cone", "torus", "capsule") else 0.25
         turn = shapes.turned("x", rng.uniform(-0.2, lean)) @ shapes.turned("z", rng.uniform(-lean, lean) * 0.6) @ turn
@@ -342,9 +348,12 @@ def _plan(rng: Random) -> Plan:
     plan.looks.append(look)
     place(plan, body, turn, position, SUBJECT)
     if shape == "terrain":
-        _aim_at_terrain(plan, body, rng)
+        _aim_at_terrain(plan, body, form)
         return plan
     plan.middle, plan.girth = (0.0, body.below, 0.0), 0.55 * body.radius
+    if typical:
+        aim(plan, position, 1.1 * body.radius, form, lowest=18, highest=18, spare=0)
+        return plan
     if plan.ground and rng.random() < 0.22:
         _add_company(plan, body, rng)
     aim(plan, position, body.radius, rng)

@@ -98,6 +98,18 @@ def test_the_same_seed_makes_the_same_people() -> None:
     assert first.captions == again.captions
 
 
+def test_a_typical_action_has_one_pose_seen_from_the_front() -> None:
+    batch = people(60, 32, torch.Generator().manual_seed(6), "cpu", typical=True)
+    assert batch.keypoints is not None
+    for action in ACTIONS:
+        here = [i for i, caption in enumerate(batch.captions) if action in caption]
+        assert len(here) > 1, action
+        places = batch.keypoints[here][..., :2]
+        assert (places == places[0]).all(), action
+    assert not any("seen from" in caption for caption in batch.captions)
+    assert len(set(batch.captions)) == 60
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_action_bends_joints_within_their_limits(action: str) -> None:
     rng = Random(1)

@@ -143,6 +143,23 @@ def test_the_same_seed_makes_the_same_scenes_and_another_does_not() -> None:
     assert first.captions != other.captions
 
 
+def test_a_typical_shape_has_one_silhouette_in_the_middle_whatever_it_is_made_of() -> None:
+    batch = scenes(100, 32, torch.Generator().manual_seed(6), "cpu", typical=True)
+    assert batch.subject is not None
+    for number, shape in enumerate(SHAPES):
+        here = batch.shape == number
+        assert here.sum() > 1, shape
+        silhouettes = batch.subject[here]
+        assert (silhouettes == silhouettes[0]).all(), shape
+        rows, columns = silhouettes[0].float().nonzero(as_tuple=True)
+        assert abs(float(columns.float().mean()) - 15.5) < 2.5, shape
+        if shape != "terrain":
+            assert 12 < columns.max() - columns.min() + rows.max() - rows.min() < 60, shape
+    colors = {c for c, s in zip(batch.color.tolist(), batch.shape.tolist(), strict=True) if s == 0}
+    assert len(colors) > 1
+    assert len(set(batch.captions)) > 95
+
+
 def test_a_generator_goes_on_after_a_batch() -> None:
     generator = torch.Generator().manual_seed(5)
     assert scenes(2, 16, generator, "cpu").captions != scenes(2, 16, generator, "cpu").captions

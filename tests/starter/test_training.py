@@ -102,6 +102,21 @@ def test_a_training_that_was_stopped_and_resumed_is_bit_for_bit_the_one_that_ran
     assert len(losses[0]) == 8  # materials and rendered pictures in each of four steps
 
 
+@pytest.mark.parametrize(("share", "names"), [(0.0, {"stills", "portraits"}), (1.0, {"scenes", "people"})])
+def test_without_a_control_image_only_typical_solids_and_people_are_learned(
+    stocks: dict[str, Stock], share: float, names: set[str]
+) -> None:
+    rendered = dict.fromkeys(("scenes", "people", "stills", "portraits"), stocks["people"])
+    options = tiny(Path())
+    recipe = dataclasses.replace(options.diffusion, scenes_control_share=share, people_control_share=share)
+    options = dataclasses.replace(options, diffusion=recipe)
+    for step in range(8):
+        generator = torch.Generator().manual_seed(step)
+        _, group = diffusion.choose(stocks | rendered, options, step, generator)
+        assert {name.partition("-")[0] for name in group.samples} == names
+        assert all((sample.control is not None) == (share > 0) for sample in group.samples.values())
+
+
 def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
     tmp_path: Path, stocks: dict[str, Stock], patch_code: code.PatchCode
 ) -> None:
@@ -227,6 +242,15 @@ def test_the_places_of_a_subject_count_more_and_all_places_together_as_much_as_e
     torch.testing.assert_close(weight[0, 0][here], 3 * weight[0, 0].min().expand(int(here.sum())))
     material = draw(stocks["materials"], 2, SIZE, None, torch.Generator().manual_seed(0))
     assert diffusion.focus(material, config.load().diffusion) == 1
+
+
+def test_a_still_is_kept_without_control_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_CHUNK", 1)
+    pool.grow(tmp_path, "stills", 1, 3)
+    (chunk,) = pool.read(tmp_path, "stills")
+    assert chunk.subject is not None
+    assert (chunk.depth, chunk.normal, chunk.pose) == (None, None, None)
+    assert {file.name for file in (tmp_path / "stills-0000").iterdir()} == {"image.npy", "subject.npy", "labels.json"}
 
 
 def test_a_pool_from_before_it_held_silhouettes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
