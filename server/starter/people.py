@@ -146,6 +146,8 @@ def _figure(rng: Random, typical: bool) -> Figure:
     plan.middle, plan.girth = (float(hips[0]), 0.3, float(hips[2])), 0.2
     if typical:
         aim(plan, middle, radius * 0.95, form, lowest=8, highest=8, spare=0)
+        if rng.random() < 0.3:
+            facts.clothes = []
         return Figure(plan, facts, joints)
     if rng.random() < 0.15:
         # A portrait: from the hips up.

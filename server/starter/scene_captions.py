@@ -42,7 +42,10 @@ class SceneFacts:
 
 @dataclass
 class PersonFacts:
-    """What a person's caption may tell: `clothes` such as "red shirt", and either surroundings or a background."""
+    """What a person's caption may tell, and either surroundings or a background.
+
+    clothes: such as "red shirt"; none where the caption leaves them open.
+    """
 
     action: str
     clothes: list[str]
@@ -77,7 +80,7 @@ def scene_caption(facts: SceneFacts, rng: Random) -> str:
 
 
 def person_caption(facts: PersonFacts, rng: Random) -> str:
-    """A caption that names the pose and the clothes."""
+    """A caption that names the pose, and the clothes where the facts have them."""
     who = rng.choice(("person", "person", "figure", "human"))
     surroundings = _surroundings_tags(facts, rng)
     style = rng.random()
@@ -89,7 +92,9 @@ def person_caption(facts: PersonFacts, rng: Random) -> str:
     sentence = rng.choice(("a ", "a ", "a picture of a ", "a photo of a ")) + who
     hair = f" with {facts.hair} hair" if rng.random() < 0.25 else ""
     wearing = " and ".join(_article("a " + c) if _single(c) else c for c in facts.clothes)
-    if style < 0.75:
+    if not wearing:
+        sentence += f"{hair} {facts.action}"
+    elif style < 0.75:
         sentence += hair + (" and " if hair else " in ") + wearing + " " + facts.action
     else:
         sentence += f"{hair} {facts.action}, wearing {wearing}"

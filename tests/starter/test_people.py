@@ -99,7 +99,7 @@ def test_the_same_seed_makes_the_same_people() -> None:
 
 
 def test_a_typical_action_has_one_pose_seen_from_the_front() -> None:
-    batch = people(60, 32, torch.Generator().manual_seed(6), "cpu", typical=True)
+    batch = people(100, 32, torch.Generator().manual_seed(6), "cpu", typical=True)
     assert batch.keypoints is not None
     for action in ACTIONS:
         here = [i for i, caption in enumerate(batch.captions) if action in caption]
@@ -107,7 +107,9 @@ def test_a_typical_action_has_one_pose_seen_from_the_front() -> None:
         places = batch.keypoints[here][..., :2]
         assert (places == places[0]).all(), action
     assert not any("seen from" in caption for caption in batch.captions)
-    assert len(set(batch.captions)) == 60
+    dressed = ["shirt" in caption or "dress" in caption for caption in batch.captions]
+    assert 50 < sum(dressed) < 90, "most captions name clothes, some leave them open"
+    assert len(set(batch.captions)) > 90
 
 
 @pytest.mark.parametrize("action", ACTIONS)
