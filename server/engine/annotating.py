@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -70,7 +70,9 @@ class Annotator:
         found: Annotation = self._read.get_or_make(key, read)
         return found
 
-    def depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
+    def depth(
+        self, picture: NDArray[np.uint8], detector: str = ""
+    ) -> tuple[NDArray[np.float32], Literal["metric", "relative"]]:
         """The depth of a (h, w, 3) picture and its kind, metric or relative; see `Annotation`.
 
         detector: empty takes the best that is there. Raises UnknownModel where none is.

@@ -127,7 +127,7 @@ class Annotation:
     control: NDArray[np.uint8]
     kind: str
     exact: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    depth_kind: str = ""
+    depth_kind: Literal["", "metric", "relative"] = ""
     detector: str = ""
 
 

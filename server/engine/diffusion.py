@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -120,7 +120,9 @@ class Painter:
         with self._one_at_a_time:
             return self.annotator.annotate(request, on_progress, cancelled)
 
-    def estimate_depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
+    def estimate_depth(
+        self, picture: NDArray[np.uint8], detector: str = ""
+    ) -> tuple[NDArray[np.float32], Literal["metric", "relative"]]:
         """The depth of a picture and its kind; see `annotating.Annotator.depth`."""
         with self._one_at_a_time:
             return self.annotator.depth(picture, detector)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,9 @@ class Painter(Protocol):
         """Read a control map from a picture. Raises server.engine.errors.EngineError."""
         ...
 
-    def estimate_depth(self, picture: NDArray[np.uint8], detector: str = "") -> tuple[NDArray[np.float32], str]:
+    def estimate_depth(
+        self, picture: NDArray[np.uint8], detector: str = ""
+    ) -> tuple[NDArray[np.float32], Literal["metric", "relative"]]:
         """The depth of a picture, and whether it is metric or relative. Raises server.engine.errors.EngineError."""
         ...
 

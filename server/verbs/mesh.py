@@ -65,7 +65,11 @@ def _made(job: MeshJob, arrays: Arrays, painter: Painter, work: _Work) -> Yield:
     else:
         values = _numbers(arrays[_ref(job.depth).digest])
     if values.dtype == np.uint8:
-        work.notes.append(_sentence(eight_bit_warning(values, "disparity" if job.kind == "relative" else "metric")))
+        work.notes.append(
+            _sentence(
+                eight_bit_warning(np.asarray(values, np.uint8), "disparity" if job.kind == "relative" else "metric")
+            )
+        )
     with work.phase("meshing"):
         if job.shape == "surface":
             built = _surface(job, values, picture, painter, work)
@@ -169,6 +173,7 @@ def _points(job: MeshJob, values: NDArray[Any], picture: NDArray[np.uint8] | Non
         raise InvalidRequest("The depth map is empty: nothing in it is a positive, finite depth.", "Look at its kind.")
     upright = Mesh(cloud.points, np.zeros((0, 3), np.uint32), normals=cloud.normals, up=job.scene_up)
     upright = upright.turned(job.up or "+y")
+    assert upright.normals is not None
     cloud = replace(cloud, points=upright.vertices, normals=upright.normals)
     with work.phase("writing"), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{job.name}.ply"

@@ -90,7 +90,8 @@ def seen_of(index: int, view: jobs.View, arrays: Arrays, canvas: Canvas) -> Seen
         wanted = size if picture is None else picture.shape[:2]
         if mask.shape != wanted:
             raise InvalidValue(f"{name}.mask", f"shape {mask.shape}", f"its picture's {tuple(wanted)}")
-        mask = mask.astype(np.float32) / (np.iinfo(mask.dtype).max if mask.dtype.kind in "iu" else 1)
+        full = np.iinfo(mask.dtype).max if mask.dtype.kind in "iu" else 1
+        mask = np.asarray(mask.astype(np.float32) / full, np.float32)
     return Seen(camera, depth, view, normal, picture, mask)
 
 
@@ -112,10 +113,13 @@ def base_of(job: jobs.Views, arrays: Arrays) -> NDArray[np.uint8] | None:
 def eight_bit(picture: NDArray[Any]) -> NDArray[np.uint8]:
     """A picture as uint8, from integers over their range or floats of 0 to 1."""
     if picture.dtype == np.uint8:
-        return np.asarray(picture)
+        return np.asarray(picture, np.uint8)
+    levels: NDArray[Any]
     if picture.dtype.kind in "iu":
-        return np.rint(picture / (np.iinfo(picture.dtype).max / 255)).astype(np.uint8)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        levels = picture / (np.iinfo(picture.dtype).max / 255)
+    else:
+        levels = np.clip(picture, 0, 1) * 255
+    return np.rint(levels).astype(np.uint8)
 
 
 def _rows(array: NDArray[Any], columns: int) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge_protocol.blobs import ColorSpace
 from bridge_protocol.jobs import Generate, Texture
 from bridge_protocol.painting import MAX_SEED
 from bridge_protocol.painting import Painting as PaintingFields
@@ -74,7 +76,7 @@ def gltf(material: Material) -> bytes:
         np.array([[-across, -up, 0], [across, -up, 0], [across, up, 0], [-across, up, 0]], np.float32),
         np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
         np.array([[0, 1], [1, 1], [1, 0], [0, 0]], np.float32),
-        np.tile(np.float32([0, 0, 1]), (4, 1)),
+        np.tile(np.array([0, 0, 1], np.float32), (4, 1)),
         up="+y",
     )
     surface = GltfMaterial(
@@ -103,10 +105,10 @@ def _continuing(picture: Float, job: Texture, wraps: torus.Wraps, info: dict[str
         info["repeats"] = [part.shape[1], part.shape[0]]
     asked = _size(job, width, height)
     if job.denoising_strength > 0 and job.width is None and job.height is None:
-        fitting = tuple(max(PERIOD, round(side / PERIOD) * PERIOD) for side in asked)
-        if fitting != asked:
-            info["fallbacks"].append(f"The picture was scaled to {fitting[0]} × {fitting[1]}, which can be painted.")
-        asked = fitting
+        wide, high = (max(PERIOD, round(side / PERIOD) * PERIOD) for side in asked)
+        if (wide, high) != asked:
+            info["fallbacks"].append(f"The picture was scaled to {wide} × {high}, which can be painted.")
+        asked = wide, high
     return np.clip(torus.scaled(part, *asked, wraps), 0, 1), joined
 
 
@@ -129,7 +131,7 @@ def _painted(
     job, arrays = controls_read(job, arrays, painter, on_progress, cancelled)
     common = {field.name: getattr(job, field.name) for field in fields(PaintingFields)}
     # One side alone is that of a square.
-    size = {"width": job.width or job.height, "height": job.height or job.width} if base is None else {}
+    size: dict[str, Any] = {"width": job.width or job.height, "height": job.height or job.width} if base is None else {}
     request = request_of(Generate(**common, **size, seamless=job.seamless), arrays)
     request = replace(request, tile="native")
     if base is not None:
@@ -143,11 +145,11 @@ def _painted(
     return to_float(painting.images[0][..., :3])
 
 
-def _maps(material: Material, job: Texture) -> list[tuple[str, NDArray[Any], Any]]:
+def _maps(material: Material, job: Texture) -> list[tuple[str, NDArray[Any], ColorSpace]]:
     """The maps that were asked for, by their names, as they are told to clients, and their colour."""
     eight, sixteen = np.dtype(np.uint8), np.dtype(np.uint16)
     material = _contiguous(material)
-    ways = {
+    ways: dict[str, Callable[[], tuple[NDArray[Any], ColorSpace]]] = {
         "albedo": lambda: (from_float(material.albedo, eight), "srgb"),
         "normal": lambda: (relief.encoded(material.normal, job.normals), "data"),
         "height": lambda: (from_float(material.height, sixteen), "data"),
@@ -160,4 +162,5 @@ def _maps(material: Material, job: Texture) -> list[tuple[str, NDArray[Any], Any
 
 def _contiguous(material: Material) -> Material:
     """With every map's rows in a row, as what travels must be; a model's pictures may lie otherwise."""
-    return replace(material, **{name: np.ascontiguousarray(getattr(material, name)) for name in materials.MAPS})
+    maps: dict[str, Any] = {name: np.ascontiguousarray(getattr(material, name)) for name in materials.MAPS}
+    return replace(material, **maps)

@@ -60,12 +60,12 @@ def run(job: Upscale, arrays: Arrays, painter: Painter, on_progress: OnProgress,
 def _whole_latents(image: Any, wraps: torus.Wraps, info: dict[str, Any]) -> Any:
     """The picture at a size that can be painted as a ring."""
     height, width = image.shape[:2]
-    fitting = [
+    wide, high = (
         max(64, round(side / LATENT) * LATENT) if wrap else side
         for side, wrap in zip((width, height), wraps, strict=True)
-    ]
-    if fitting == [width, height]:
+    )
+    if (wide, high) == (width, height):
         return image
-    said = f"The picture is {fitting[0]} × {fitting[1]} and not {width} × {height}, so that it can be painted seamless."
+    said = f"The picture is {wide} × {high} and not {width} × {height}, so that it can be painted seamless."
     info["fallbacks"].append(said)
-    return from_float(np.clip(torus.scaled(to_float(image), *fitting, wraps), 0, 1), image.dtype)
+    return from_float(np.clip(torus.scaled(to_float(image), wide, high, wraps), 0, 1), image.dtype)
