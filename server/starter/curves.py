@@ -34,7 +34,7 @@ def plot(curves: dict[str, list[tuple[int, float]]], title: str) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     lines = {name: smoothed(curve) for name, curve in curves.items() if curve}
     last = max(step for line in lines.values() for step, _ in line) or 1
-    top = max(loss for line in lines.values() for _, loss in line) * 1.05
+    top = max(loss for line in lines.values() for _, loss in line) * 1.4  # above the lines is room for the legend
 
     def place(step: float, loss: float) -> tuple[float, float]:
         x = _MARGIN + step / last * (_WIDTH - 2 * _MARGIN)
@@ -58,7 +58,8 @@ def diffusion_groups(curves: dict[str, list[tuple[int, float]]]) -> dict[str, li
     """The diffusion's many kinds of steps gathered: crops and whole pictures of materials, and of all else."""
     groups: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for kind, curve in curves.items():
-        name = "materials" if kind.startswith("materials") else "scenes and people"
+        names = {"materials": "materials", "stills": "stills and portraits", "portraits": "stills and portraits"}
+        name = names.get(kind.partition("-")[0], "scenes and people")
         control = next((f", {word}" for word in ("depth", "normal", "pose") if kind.endswith(word)), "")
         if "-whole" not in kind:
             groups[name + control] += curve
