@@ -8,7 +8,6 @@ from typing import Annotated
 
 import torch
 import typer
-from PIL import Image
 from transformers import CLIPTokenizer
 
 from server.starter import autoencoder, config, curves, diffusion, materials, pool, shipped
@@ -17,9 +16,12 @@ from server.starter import evaluate as evaluation
 from server.starter import export as exports
 from server.starter.captions import COLORLESS, material_caption
 from server.starter.networks import build_autoencoder
+from server.starter.people import people
+from server.starter.poses import ACTIONS
+from server.starter.scenes import scenes
 from server.starter.stock import Stock, stock_up
 from server.starter.text import build_tokenizer
-from server.starter.words import COLORS, MATERIALS
+from server.starter.words import COLORS, MATERIALS, SHAPES
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 app.command()(evaluation.evaluate)
@@ -109,17 +111,23 @@ def losses(
 
 @app.command()
 def sheet(
-    out: Annotated[Path, typer.Option(help="the picture")] = Path("docs/pictures/starter-materials.png"),
-    seed: int = 0,
+    folder: Annotated[Path, typer.Option(help="where the pictures go")] = Path("docs/pictures"), seed: int = 0
 ) -> None:
-    """Draw every material that the model is taught, in its own colours."""
-    tiles = materials.render(list(MATERIALS), 256, torch.Generator().manual_seed(seed)).image
-    rows = -(-len(MATERIALS) // 6)
-    canvas = torch.ones(rows * 6, 3, 192, 192)
-    canvas[: len(MATERIALS)] = materials.shown(MATERIALS, tiles, 192)
-    canvas = canvas.view(rows, 6, 3, 192, 192).permute(0, 3, 1, 4, 2).reshape(rows * 192, 6 * 192, 3)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((canvas * 255).byte().numpy()).save(out)
+    """Draw what the model is taught: every material in its own colours, every typical solid and person."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    tiles = materials.render(list(MATERIALS), 256, generator).image
+    evaluation.tiled(materials.shown(MATERIALS, tiles, 192), 6).save(folder / "starter-materials.png")
+    # Of so many, some are of each shape and each action.
+    stills, portraits = (
+        scenes(96, 128, generator, "cpu", typical=True),
+        people(128, 128, generator, "cpu", typical=True),
+    )
+    shapes = stills.shape.tolist()
+    first = [shapes.index(number) for number in range(len(SHAPES))]
+    acting = [next(i for i, words in enumerate(portraits.captions) if action in words) for action in ACTIONS]
+    typical = torch.cat((stills.image[first], portraits.image[acting]))
+    evaluation.tiled(typical, 9).save(folder / "starter-typical.jpg", quality=90)
 
 
 def prepare(options: config.Config, start: Path | None = None) -> tuple[CLIPTokenizer, codes.PatchCode]:

@@ -147,6 +147,7 @@ def _parts(
     parts: dict[str, Callable[[], list[Measure]]] = {
         "times": times,
         "materials": lambda: measures.materials(pipelines, judge, each, size, seed),
+        "typical": lambda: measures.typical(pipelines, judge, figures, size, seed),
     }
     for kind in ("depth", "normal"):
         if kind in pipelines.controlled:

@@ -7,7 +7,7 @@ would get. *Truth* is the judge's answer on the makers' own pictures of the same
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 
@@ -106,14 +106,19 @@ def silhouettes(pipelines: Pipelines, judge: Judge, kind: str, count: int, size:
     batch = solids(count, size, seed)
     controls = torch.stack([control_image(kind, batch, i) for i in range(count)])
     painted = pipelines.follow(kind, batch.captions, [seed + i for i in range(count)], controls)
+    found = _silhouettes(f"silhouette with {kind}, mean IoU", painted, batch, judge, seed)
+    return replace(found, target=0.85, note="shuffled must be at most 0.40")
+
+
+def _silhouettes(name: str, painted: Tensor, batch: Batch, judge: Judge, seed: int) -> Measure:
+    count = len(painted)
     assert batch.subject is not None
     asked = F.interpolate(batch.subject[:, None].float(), (FIGURE_SIZE, FIGURE_SIZE), mode="area")[:, 0] > 0.5
     found = judge.silhouette(painted)
     return Measure(
-        f"silhouette with {kind}, mean IoU", _mean(overlap(found, asked)), 0.85,
+        name, _mean(overlap(found, asked)),
         shuffled=_shuffled(lambda order: _mean(overlap(found, asked[order])), count),
         truth=_mean(overlap(judge.silhouette(batch.image), asked)), samples=count, seed=seed,
-        note="shuffled must be at most 0.40",
     )  # fmt: skip
 
 
@@ -123,6 +128,25 @@ def limbs(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) 
     assert batch.keypoints is not None
     controls = torch.stack([control_image("pose", batch, i) for i in range(count)])
     painted = pipelines.follow("pose", batch.captions, [seed + i for i in range(count)], controls)
+    return replace(_limbs("visible limbs in place with pose", painted, batch, judge, seed), target=0.80)
+
+
+def typical(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) -> list[Measure]:
+    """What words alone paint has the typical form of what they name: solids their silhouette, people their pose."""
+    seeds = [seed + i for i in range(count)]
+    stills = solids(count, size, seed, typical=True)
+    portraits = people(count, size, torch.Generator().manual_seed(seed), "cpu", typical=True)
+    still = pipelines.paint(stills.captions, seeds, size)
+    acting = pipelines.paint(portraits.captions, seeds, size)
+    return [
+        _silhouettes("silhouette of the solid that is named, mean IoU", still, stills, judge, seed),
+        _limbs("visible limbs as the action that is named", acting, portraits, judge, seed),
+    ]
+
+
+def _limbs(name: str, painted: Tensor, batch: Batch, judge: Judge, seed: int) -> Measure:
+    count, size = len(painted), painted.shape[-1]
+    assert batch.keypoints is not None
     keypoints = batch.keypoints
 
     def score(found: Tensor, asked: Tensor) -> float:
@@ -133,7 +157,7 @@ def limbs(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) 
     good, counts = limbs_in_place(found, keypoints, size)
     swapped, _ = limbs_in_place(found[:, MIRRORED], keypoints, size)
     return Measure(
-        "visible limbs in place with pose", _mean(good[counts]), 0.80,
+        name, _mean(good[counts]),
         shuffled=_shuffled(lambda order: score(found, keypoints[order]), count),
         truth=score(judge.joints(batch.image), keypoints), samples=count, seed=seed,
         note="a limb: both ends within 10 % of the figure's height; "
@@ -221,10 +245,10 @@ def filling(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int
     )  # fmt: skip
 
 
-def solids(count: int, size: int, seed: int) -> Batch:
-    """Scenes without terrains, which have no silhouette of their own."""
+def solids(count: int, size: int, seed: int, typical: bool = False) -> Batch:
+    """Scenes, typical or not, without terrains, which have no silhouette of their own."""
     generator = torch.Generator().manual_seed(seed)
-    batch = scenes(count + 4 + count // 4, size, generator, "cpu")
+    batch = scenes(count + 4 + count // 4, size, generator, "cpu", typical)
     keep = (batch.shape != SHAPES.index("terrain")).nonzero().squeeze(1)[:count]
     if len(keep) < count:
         raise RuntimeError(f"seed {seed} draws too many terrains for {count} solids; take another seed")
