@@ -175,11 +175,13 @@ def choose(stocks: dict[str, Stock], options: config.Config, step: int, generato
     compositions = {}
     for kind, controlled, which in zip(rendered, dice[1:3], dice[3:5], strict=False):
         name, control = _TYPICAL[kind], None
-        if stocks[kind].controls and controlled < getattr(recipe, f"{kind}_control_share"):
+        if controlled < getattr(recipe, f"{kind}_control_share"):
             # A person's pose is the hardest to learn: most of the controlled people are for it.
             names = (*["pose"] * 4, *CONTROLS[:2]) if "pose" in stocks[kind].controls else CONTROLS[:2]
             control = names[int(which * len(names))]
             name = f"{kind}-{control}"
+        elif name not in stocks:
+            raise FileNotFoundError(f"the pool has no {name}; let it grow: python -m server.starter grow")
         compositions[name] = draw(stocks[kind if control else name], getattr(recipe, kind), side, control, generator)
     return [Group(recipe.material_share, materials), Group(1 - recipe.material_share, compositions)]
 

@@ -117,6 +117,13 @@ def test_without_a_control_image_only_typical_solids_and_people_are_learned(
         assert all((sample.control is not None) == (share > 0) for sample in group.samples.values())
 
 
+def test_a_pool_without_typical_pictures_is_told(stocks: dict[str, Stock]) -> None:
+    options = tiny(Path())
+    options = dataclasses.replace(options, diffusion=dataclasses.replace(options.diffusion, people_control_share=0.0))
+    with pytest.raises(FileNotFoundError, match="the pool has no portraits; let it grow"):
+        diffusion.choose(stocks, options, 0, torch.Generator().manual_seed(0))
+
+
 def test_the_decoder_s_training_goes_on_where_it_stopped_and_its_loss_falls(
     tmp_path: Path, stocks: dict[str, Stock], patch_code: code.PatchCode
 ) -> None:
