@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -144,14 +145,20 @@ def _parts(
             Measure("seconds for 256²", spent, PICTURE_SECONDS, at_most=True, samples=1, note=threads),
         ]
 
+    def silhouettes(kind: str) -> list[Measure]:
+        return [measures.silhouettes(pipelines, judge, kind, figures, size, seed)]
+
     parts: dict[str, Callable[[], list[Measure]]] = {
         "times": times,
         "materials": lambda: measures.materials(pipelines, judge, each, size, seed),
-        "typical": lambda: measures.typical(pipelines, judge, figures, size, seed),
+        "typical": lambda: [
+            measure(pipelines, judge, figures, size, seed)
+            for measure in (measures.named_solids, measures.named_actions)
+        ],
     }
     for kind in ("depth", "normal"):
         if kind in pipelines.controlled:
-            parts[kind] = lambda kind=kind: [measures.silhouettes(pipelines, judge, kind, figures, size, seed)]  # type: ignore[misc]
+            parts[kind] = partial(silhouettes, kind)
     if "pose" in pipelines.controlled:
         parts["pose"] = lambda: [measures.limbs(pipelines, judge, figures, size, seed)]
     for kind in {"depth", "normal", "pose"} - set(pipelines.controlled):

@@ -131,17 +131,18 @@ def limbs(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) 
     return replace(_limbs("visible limbs in place with pose", painted, batch, judge, seed), target=0.80)
 
 
-def typical(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) -> list[Measure]:
-    """What words alone paint has the typical form of what they name: solids their silhouette, people their pose."""
-    seeds = [seed + i for i in range(count)]
-    stills = solids(count, size, seed, typical=True)
-    portraits = people(count, size, torch.Generator().manual_seed(seed), "cpu", typical=True)
-    still = pipelines.paint(stills.captions, seeds, size)
-    acting = pipelines.paint(portraits.captions, seeds, size)
-    return [
-        _silhouettes("silhouette of the solid that is named, mean IoU", still, stills, judge, seed),
-        _limbs("visible limbs as the action that is named", acting, portraits, judge, seed),
-    ]
+def named_solids(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) -> Measure:
+    """The silhouette that words alone paint is the typical one of the solid that they name."""
+    batch = solids(count, size, seed, typical=True)
+    painted = pipelines.paint(batch.captions, [seed + i for i in range(count)], size)
+    return _silhouettes("silhouette of the solid that is named, mean IoU", painted, batch, judge, seed)
+
+
+def named_actions(pipelines: Pipelines, judge: Judge, count: int, size: int, seed: int) -> Measure:
+    """The visible limbs that words alone paint are where the typical pose of the action that they name has them."""
+    batch = people(count, size, torch.Generator().manual_seed(seed), "cpu", typical=True)
+    painted = pipelines.paint(batch.captions, [seed + i for i in range(count)], size)
+    return _limbs("visible limbs as the action that is named", painted, batch, judge, seed)
 
 
 def _limbs(name: str, painted: Tensor, batch: Batch, judge: Judge, seed: int) -> Measure:

@@ -72,7 +72,7 @@ def test_the_painted_silhouette_is_the_one_that_was_asked_for(pipelines: Pipelin
 
 
 def test_words_alone_paint_the_silhouette_of_the_solid_that_they_name(pipelines: Pipelines) -> None:
-    found, _ = measures.typical(pipelines, Judge.load(), 8, 256, 70_000)
+    found = measures.named_solids(pipelines, Judge.load(), 8, 256, 70_000)
     assert found.shuffled is not None
     assert found.value > max(0.7, found.shuffled + 0.1), found
 
