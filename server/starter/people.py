@@ -119,11 +119,7 @@ def _figure(rng: Random, typical: bool) -> Figure:
     # Of a person's plan only the surroundings are described as a scene's are.
     plan = Plan(SceneFacts("", None, None))
     set_surroundings(plan, rng, form, outdoors=0.55, floating=not pose.seated)
-    # From the front mostly; a few from the side, fewer from behind.
-    front, side, behind = rng.uniform(-50, 50), rng.choice((-1, 1)) * rng.uniform(60, 115), rng.uniform(150, 210)
-    heading = rng.choices((front, side, behind), weights=(7, 2, 1))[0]
-    if typical:
-        heading = form.choice((-1, 1)) * form.uniform(15, 35)
+    heading = form.choice((-1, 1)) * form.uniform(15, 35) if typical else _heading(rng)
     joints, trunk, head = _skeleton(pose, form.uniform(1.55, 1.9) / 1.72, form)
     turn = shapes.turned("y", math.radians(heading))
     lift = np.array([0.0, -min(p[1] for p in joints.values()) + 0.075, 0.0])
@@ -155,6 +151,12 @@ def _figure(rng: Random, typical: bool) -> Figure:
         radius *= 0.62
     aim(plan, middle, radius * 0.9, rng, lowest=-2, highest=20, spare=0.25)
     return Figure(plan, facts, joints)
+
+
+def _heading(rng: Random) -> float:
+    """Degrees from the viewer: from the front mostly, a few from the side, fewer from behind."""
+    front, side, behind = rng.uniform(-50, 50), rng.choice((-1, 1)) * rng.uniform(60, 115), rng.uniform(150, 210)
+    return rng.choices((front, side, behind), weights=(7, 2, 1))[0]
 
 
 def _seen_from(heading: float) -> str:

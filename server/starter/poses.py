@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 
 @dataclass
@@ -41,13 +42,13 @@ def _both(make: Callable[[], Limb]) -> list[Limb]:
     return [make(), make()]
 
 
-def _pose(rng: Random, arms: list[Limb] | None = None, legs: list[Limb] | None = None, **angles: float) -> Pose:
+def _pose(rng: Random, arms: list[Limb] | None = None, legs: list[Limb] | None = None, **others: Any) -> Pose:
     """A pose whose unnamed parts hang or stand at rest, with a little life in them."""
     u = rng.uniform
     rest_arms = arms or _both(lambda: Limb(u(4, 16), u(-12, 12), u(4, 28)))
     rest_legs = legs or _both(lambda: Limb(u(2, 9), u(-6, 8), u(0, 8)))
-    head = {"turn": u(-35, 35), "nod": u(-8, 14), "lean": u(-3, 5), "sway": u(-4, 4)}
-    return Pose(rest_arms, rest_legs, **{**head, **angles})  # type: ignore[arg-type]
+    rest = {"turn": u(-35, 35), "nod": u(-8, 14), "lean": u(-3, 5), "sway": u(-4, 4)}
+    return Pose(rest_arms, rest_legs, **{**rest, **others})
 
 
 def _standing(rng: Random) -> Pose:
