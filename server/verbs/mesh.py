@@ -17,7 +17,7 @@ from bridge_protocol.blobs import MAX_BLOB_BYTES, BlobRef, ColorSpace
 from bridge_protocol.jobs import Mesh as MeshJob
 from bridge_protocol.records import InvalidValue
 from depth3d.camera import Camera
-from depth3d.depth import DepthMap
+from depth3d.depth import DepthMap, Kind
 from depth3d.export import export_mesh
 from depth3d.glb import Material
 from depth3d.layers import Inpaint
@@ -65,11 +65,8 @@ def _made(job: MeshJob, arrays: Arrays, painter: Painter, work: _Work) -> Yield:
     else:
         values = _numbers(arrays[_ref(job.depth).digest])
     if values.dtype == np.uint8:
-        work.notes.append(
-            _sentence(
-                eight_bit_warning(np.asarray(values, np.uint8), "disparity" if job.kind == "relative" else "metric")
-            )
-        )
+        kind: Kind = "disparity" if job.kind == "relative" else "metric"
+        work.notes.append(_sentence(eight_bit_warning(np.asarray(values, np.uint8), kind)))
     with work.phase("meshing"):
         if job.shape == "surface":
             built = _surface(job, values, picture, painter, work)

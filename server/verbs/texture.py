@@ -57,7 +57,7 @@ def run(job: Texture, arrays: Arrays, painter: Painter, on_progress: OnProgress,
     raise_if(cancelled)
     made = [Made(name, np.ascontiguousarray(array), color) for name, array, color in _maps(material, job)]
     info["origin"] = list(origin)
-    info["sources"] = {one.name: material.sources[one.name] for one in made}  # type: ignore[index]
+    info["sources"] = {name: material.sources[name] for name in dict.fromkeys(job.maps)}
     info["seam_ratios"] = {one.name: [round(ratio, 4) for ratio in torus.seam_ratio(one.array)] for one in made}
     info |= {"relief": job.relief, "normals": job.normals, "prompt": job.prompt}
     if job.gltf:

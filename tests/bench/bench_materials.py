@@ -96,7 +96,7 @@ def _material(what: str, material: Material) -> Iterator[Row]:
     stored = maps(material)
     worst = max(max(torus.seam_ratio(one)) for one in stored.values())
     yield at_most(f"{what}: gradient across the edge, the worst of six maps", worst, 1.0, "inside", 1.15, "")
-    seen = relief.decoded(stored["normal"])  # type: ignore[arg-type]
+    seen = relief.decoded(stored["normal"])
     length = float(np.abs(np.linalg.norm(seen, axis=-1) - 1).max())
     yield Row(f"{what}: normals' length, worst error", length, 0.0, "unit", "≤ 0.01", length <= 0.01, "")
     own = relief.normals(to_float(stored["height"]), 0.05, RING)
