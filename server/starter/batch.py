@@ -16,8 +16,8 @@ class Batch:
 
     image: (b, 3, h, w) float32, sRGB in [0, 1].
     captions: b sentences or tag lists.
-    material, color, shape: (b,) int64, indices into `words.MATERIALS`, `words.COLORS` and `words.SHAPES`;
-        `NONE` where the caption does not name one. For a scene they speak of its main solid.
+    material, color, shape, action: (b,) int64, indices into `words.MATERIALS`, `words.COLORS`, `words.SHAPES` and
+        `poses.ACTIONS`; `NONE` where the caption does not name one. For a scene they speak of its main solid.
     depth: (b, h, w) float32, z along the camera's axis in scene units, +inf where nothing is; None for materials.
     normals: (b, 3, h, w) float32, camera space, unit length, x right, y up, z toward the viewer; zero where
         nothing is; None for materials.
@@ -32,6 +32,7 @@ class Batch:
     material: torch.Tensor
     color: torch.Tensor
     shape: torch.Tensor
+    action: torch.Tensor
     depth: torch.Tensor | None = None
     normals: torch.Tensor | None = None
     keypoints: torch.Tensor | None = None

@@ -48,6 +48,8 @@ class Text:
     steps: int
     batch: int
     rate: float
+    keep: float
+    keep_acting: float
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,9 @@ def train(
         state = torch.load(path, map_location=device, weights_only=True)
         first = state["step"]
         networks.load_state_dict(state["networks"])
-    elif start_from is not None:
-        shipped.start_from(networks, start_from)
     else:
-        _learn_names(options, networks["text"], stocks)
+        known = shipped.start_from(networks, start_from) if start_from else set()
+        _learn_names(options, networks["text"], stocks, keep="text" in known)
     optimizers = Optimizers(networks, recipe.rate, recipe.text_rate, recipe.muon)
     average = [p.detach().clone() for p in networks.parameters()]
     if state is not None:
@@ -255,9 +254,10 @@ def _residuals(
     return {"down_block_additional_residuals": tuple(total[:-1]), "mid_block_additional_residual": total[-1]}
 
 
-def _learn_names(options: config.Config, text: nn.Module, stocks: dict[str, Stock]) -> None:
+def _learn_names(options: config.Config, text: nn.Module, stocks: dict[str, Stock], keep: bool) -> None:
     tokens = torch.cat([stock.tokens.flatten(0, 1) for stock in stocks.values()])
     labels = torch.cat([stock.labels.repeat_interleave(stock.tokens.shape[1], 0) for stock in stocks.values()])
     generator = torch.Generator().manual_seed(options.seed)
-    right = learn_names(text, tokens, labels, options.text, generator)
-    print("names learned (material, colour, shape): " + ", ".join(f"{share:.3f}" for share in right), flush=True)
+    right = learn_names(text, tokens, labels, options.text, generator, keep)
+    shares = ", ".join(f"{share:.3f}" for share in right)
+    print(f"names learned (material, colour, shape, action): {shares}", flush=True)

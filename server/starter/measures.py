@@ -258,7 +258,7 @@ def solids(count: int, size: int, seed: int, typical: bool = False) -> Batch:
     assert batch.subject is not None
     return Batch(
         batch.image[keep], [batch.captions[i] for i in keep.tolist()], batch.material[keep], batch.color[keep],
-        batch.shape[keep], batch.depth[keep], batch.normals[keep], None, batch.subject[keep],
+        batch.shape[keep], batch.action[keep], batch.depth[keep], batch.normals[keep], None, batch.subject[keep],
     )  # fmt: skip
 
 

@@ -86,6 +86,7 @@ def people(n: int, size: int, generator: torch.Generator, device: torch.device |
         none,
         none.clone(),
         none.clone(),
+        torch.tensor([list(ACTIONS).index(f.facts.action) for f in figures], device=device),
         picture.depth,
         picture.normals,
         keypoints_of(stage, joints, picture.depth),

@@ -24,6 +24,7 @@ from depth3d.depth import depth_to_controlnet
 from depth3d.normals import normals_to_controlnet
 from depth3d.pose import Pose, draw_openpose
 from server.starter import materials
+from server.starter.batch import NONE
 from server.starter.captions import COLORLESS, material_caption
 from server.starter.people import people
 from server.starter.scenes import scenes
@@ -34,6 +35,8 @@ KINDS = ("materials", "scenes", "people", "stills", "portraits")
 #: How many wordings a material's picture gets.
 WORDINGS = 4
 _CHUNK = 64
+#: Material, colour, shape and action.
+_LABELS = 4
 #: What a kind's chunks hold beside their pictures.
 _ARRAYS: dict[str, tuple[str, ...]] = {
     "materials": (),
@@ -53,6 +56,7 @@ class Chunk:
     image: (n, 3, s, s) uint8 sRGB, s 256 or for materials 384. captions: for each picture its wordings.
     depth: (n, 1, 256, 256), normal, pose: (n, 3, 256, 256) uint8 control images, or None.
     subject: (n, 1, 256, 256) uint8, 255 where the main solid or the person is; None for materials.
+    labels: for each picture its material, colour, shape and action, as `Batch` numbers them.
     """
 
     kind: str
@@ -124,7 +128,7 @@ def _materials(generator: torch.Generator, device: str) -> tuple[dict[str, Pictu
     wordings = [material_captions(names, colors, maps, rng) for _ in range(WORDINGS)]
     color_names = list(COLORS)
     labels = [
-        [MATERIALS.index(name), color_names.index(color) if color else -1, -1]
+        [MATERIALS.index(name), color_names.index(color) if color else NONE, NONE, NONE]
         for name, color in zip(names, colors, strict=True)
     ]
     return {"image": _bytes(materials.shown(names, maps.image, materials.WINDOW))}, {
@@ -151,7 +155,7 @@ def _rendered(kind: str, generator: torch.Generator, device: str) -> tuple[dict[
     if "pose" in _ARRAYS[kind]:
         assert batch.keypoints is not None
         arrays["pose"] = np.stack([pose_image(points, SIZE) for points in batch.keypoints.cpu().numpy()])
-    labels = torch.stack((batch.material, batch.color, batch.shape), 1).tolist()
+    labels = torch.stack((batch.material, batch.color, batch.shape, batch.action), 1).tolist()
     return arrays, {"captions": [[caption] for caption in batch.captions], "labels": labels}
 
 
@@ -167,6 +171,8 @@ def _open(place: Path, kind: str) -> Chunk:
         return np.load(path, mmap_mode="r")
 
     labels = json.loads((place / "labels.json").read_text())
+    if len(labels["labels"][0]) != _LABELS:
+        raise ValueError(f"{place}/labels.json names no actions; delete the folder and let the pool grow again")
     maps: dict[str, Pictures | None] = dict.fromkeys(("depth", "normal", "pose", "subject"))
     maps |= {name: array(name) for name in _ARRAYS[kind]}
     return Chunk(kind, array("image"), labels["captions"], **maps, labels=labels["labels"])

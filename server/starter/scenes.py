@@ -226,6 +226,7 @@ def labelled(picture: Rendering, plans: list[Plan], captions: list[str], device:
         torch.tensor([index(f.material, list(MATERIALS)) for f in facts], device=device),
         torch.tensor([index(f.color, list(COLORS)) for f in facts], device=device),
         torch.tensor([index(f.shape, list(SHAPES)) for f in facts], device=device),
+        torch.full((len(facts),), NONE, device=device),
         picture.depth,
         picture.normals,
         None,

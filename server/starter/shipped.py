@@ -47,8 +47,8 @@ def code_of(folder: Path) -> PatchCode:
 
 
 @torch.no_grad()
-def start_from(networks: nn.ModuleDict, folder: Path) -> None:
-    """Set the networks of `diffusion.build` to exported weights.
+def start_from(networks: nn.ModuleDict, folder: Path) -> set[str]:
+    """Set the networks of `diffusion.build` to exported weights; gives the names of those that are set.
 
     A network of another size than the recipe's begins untrained, and that is printed. A ControlNet that the folder
     lacks starts from the UNet's encoder, as far as it has the same layers (Zhang et al. 2023 copy all of it).
@@ -57,25 +57,28 @@ def start_from(networks: nn.ModuleDict, folder: Path) -> None:
     text = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32).state_dict()
     # Weights from before the words were added to the time step lack that part: it begins untrained.
     added = {key: value for key, value in networks["unet"].state_dict().items() if key.startswith("add_embedding.")}
-    _set(networks["unet"], added | unet, folder / "unet")
-    _set(networks["text"], text, folder / "text_encoder")
+    begun = {"unet": _set(networks["unet"], added | unet, folder / "unet")}
+    begun["text"] = _set(networks["text"], text, folder / "text_encoder")
     for name in CONTROLS:
         place = folder / FOLDERS[name]
         if place.exists():
-            _set(networks[name], ControlNetModel.from_pretrained(place, torch_dtype=torch.float32).state_dict(), place)
+            state = ControlNetModel.from_pretrained(place, torch_dtype=torch.float32).state_dict()
+            begun[name] = _set(networks[name], state, place)
         else:
             wanted = networks[name].state_dict()
             same = {key: value for key, value in unet.items() if key in wanted and _encodes(key)}
             networks[name].load_state_dict(same, strict=False)
+    return {name for name, set_ in begun.items() if set_}
 
 
 def _encodes(key: str) -> bool:
     return key.startswith(("conv_in.", "time_embedding.", "down_blocks.", "mid_block.resnets."))
 
 
-def _set(network: nn.Module, state: dict[str, Tensor], place: Path) -> None:
+def _set(network: nn.Module, state: dict[str, Tensor], place: Path) -> bool:
     wanted = {key: value.shape for key, value in network.state_dict().items()}
     if wrong := [key for key in wanted if key not in state or state[key].shape != wanted[key]]:
         print(f"{place} differs from the recipe at {wrong[0]}: this network begins untrained", flush=True)
-        return
+        return False
     network.load_state_dict({key: state[key] for key in wanted})
+    return True

@@ -21,7 +21,7 @@ from server.starter.text import tokens_of
 class Stock:
     """All pictures of one kind, on the training's device.
 
-    image: (n, 3, s, s) uint8. tokens: (n, wordings, t). labels: (n, 3). controls: name → uint8 images.
+    image: (n, 3, s, s) uint8. tokens: (n, wordings, t). labels: (n, 4). controls: name → uint8 images.
     subject: (n, 1, s, s) uint8, 255 where the main solid or the person is, or None.
     """
 

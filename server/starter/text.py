@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from server.starter import config
+from server.starter.poses import ACTIONS
 from server.starter.words import COLORS, MATERIALS, SHAPES
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
@@ -83,28 +85,37 @@ def tokens_of(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def learn_names(
-    encoder: CLIPTextModel, tokens: Tensor, labels: Tensor, options: config.Text, generator: torch.Generator
-) -> list[float]:
-    """Teach the encoder which material, colour and shape a caption names, so that the painter need not find it out.
+    encoder: CLIPTextModel, tokens: Tensor, labels: Tensor, options: config.Text, generator: torch.Generator,
+    keep: bool = False,
+) -> list[float]:  # fmt: skip
+    """Teach the encoder what a caption names, so that the painter need not find it out.
 
-    tokens: (n, t). labels: (n, 3) material, colour, shape, -1 where not named.
+    tokens: (n, t). labels: (n, 4) material, colour, shape and action, `NONE` where not named.
+    keep: hold the states near what they are, for a painter that has learned from them, as strongly as the options say.
 
-    Gives the share of right names over the last 50 steps: (material, colour, shape).
+    Gives the share of right names over the last 50 steps, in the labels' order.
     """
     device = tokens.device
-    heads = torch.nn.ModuleList(
-        torch.nn.Linear(encoder.config.hidden_size, count) for count in (len(MATERIALS), len(COLORS), len(SHAPES))
-    ).to(device)
+    counts = [len(names) for names in (MATERIALS, COLORS, SHAPES, ACTIONS)]
+    heads = torch.nn.ModuleList(torch.nn.Linear(encoder.config.hidden_size, count) for count in counts).to(device)
+    kept = copy.deepcopy(encoder).requires_grad_(False) if keep else None
     optimizer = torch.optim.AdamW([*encoder.parameters(), *heads.parameters()], options.rate)
-    right, named = torch.zeros(3), torch.zeros(3)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, options.steps)
+    right, named = torch.zeros(len(counts)), torch.zeros(len(counts))
     for step in range(options.steps):
         index = torch.randint(len(tokens), (options.batch,), generator=generator)
-        states = encoder(tokens[index.to(device)]).last_hidden_state.mean(dim=1)
+        words = tokens[index.to(device)]
+        states = encoder(words).last_hidden_state
         loss = torch.zeros((), device=device)
+        if kept is not None:
+            before = kept(words).last_hidden_state
+            moved = (states - before).square().mean(dim=(1, 2)) / before.square().mean()
+            acting = (labels[index, -1] >= 0).to(device)
+            loss = (moved * torch.where(acting, options.keep_acting, options.keep)).mean()
         for number, head in enumerate(heads):
             wanted = labels[index, number].to(device)
             if (wanted >= 0).any():
-                scores = head(states)
+                scores = head(states.mean(dim=1))
                 loss = loss + torch.nn.functional.cross_entropy(scores, wanted, ignore_index=-1)
                 if step >= options.steps - 50:
                     right[number] += ((scores.argmax(1) == wanted) & (wanted >= 0)).sum().cpu()
@@ -112,4 +123,5 @@ def learn_names(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        falling.step()
     return (right / named.clamp(min=1)).tolist()

@@ -17,8 +17,9 @@ from transformers import CLIPTokenizer
 from server.starter import autoencoder, code, config, diffusion, export, pool, shipped
 from server.starter.materials import enlarged, render
 from server.starter.networks import CONTROLS, build_autoencoder, build_controlnet, noised, schedule_alphas
+from server.starter.poses import ACTIONS
 from server.starter.stock import Stock, draw
-from server.starter.text import build_tokenizer, tokens_of
+from server.starter.text import build_encoder, build_tokenizer, learn_names, tokens_of
 
 CAPTIONS = ["red brick wall texture", "a photo of moss", "seamless texture of old blue brick"]
 SIZE = 64
@@ -38,7 +39,7 @@ def pictures() -> torch.Tensor:
 def stocks(tokenizer: CLIPTokenizer, pictures: torch.Tensor) -> dict[str, Stock]:
     image = (pictures * 255).byte()
     tokens = tokens_of(tokenizer, ["red brick", "moss"] * 3).unsqueeze(1)
-    labels = torch.tensor([[0, 0, -1], [22, -1, -1]] * 3)
+    labels = torch.tensor([[0, 0, -1, -1], [22, -1, -1, -1]] * 3)
     controls = {name: image[:, :1] if name == "depth" else image for name in CONTROLS}
     return {
         "materials": Stock(image, tokens, labels, {}, None),
@@ -269,6 +270,38 @@ def test_a_pool_from_before_it_held_silhouettes_is_told(tmp_path: Path, monkeypa
     (tmp_path / "scenes-0000" / "subject.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"scenes-0000 has no subject\.npy; delete the folder"):
         pool.read(tmp_path, "scenes")
+
+
+def test_a_pool_from_before_it_named_actions_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_CHUNK", 2)
+    pool.grow(tmp_path, "portraits", 1, 3)
+    (chunk,) = pool.read(tmp_path, "portraits")
+    named = [[action for action in ACTIONS if action in wordings[0]] for wordings in chunk.captions]
+    assert [[list(ACTIONS)[label[3]]] for label in chunk.labels] == named
+    place = tmp_path / "portraits-0000" / "labels.json"
+    told = json.loads(place.read_text())
+    place.write_text(json.dumps(told | {"labels": [label[:3] for label in told["labels"]]}))
+    with pytest.raises(ValueError, match=r"labels\.json names no actions; delete the folder"):
+        pool.read(tmp_path, "portraits")
+
+
+def test_a_trained_encoder_learns_a_new_name_and_still_says_of_the_others_what_it_said(
+    tmp_path: Path, tokenizer: CLIPTokenizer
+) -> None:
+    options = dataclasses.replace(tiny(tmp_path).text, steps=200, batch=16, rate=1e-2)
+    torch.manual_seed(0)
+    tokens = tokens_of(tokenizer, ["red brick wall texture", "a photo of moss", "old brick", "old moss"])
+    labels = torch.tensor([[0, 0, -1, -1], [22, -1, -1, -1], [-1, -1, -1, 0], [-1, -1, -1, 1]])
+    moved = []
+    for keep in (False, True):
+        encoder = build_encoder(tokenizer, options)
+        before = encoder(tokens).last_hidden_state.detach()
+        right = learn_names(encoder, tokens, labels, options, torch.Generator().manual_seed(0), keep)
+        after = encoder(tokens).last_hidden_state.detach()
+        assert right[3] > 0.95
+        moved.append(((after - before).norm(dim=(1, 2)) / before.norm(dim=(1, 2))).tolist())
+    assert max(moved[1][:2]) < 0.1
+    assert min(moved[0][:2]) > 1
 
 
 def test_a_control_image_is_cut_where_its_picture_is(stocks: dict[str, Stock]) -> None:
