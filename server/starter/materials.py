@@ -46,12 +46,14 @@ def render(
     colors: Sequence[str | None] | None = None,
     scale: Tensor | None = None,
     wear: Tensor | None = None,
+    typical: bool = False,
 ) -> MaterialMaps:
     """Make one seamless picture for each name.
 
     names: from `words.MATERIALS`. size: pixels on each side; what is seen is the same at each size. generator: lives
     on `device`; the same state gives the same pictures. colors: from `words.COLORS`, None for the material's natural
-    colours. scale, wear: (b,); drawn at random where they are not given.
+    colours. scale, wear: (b,); drawn at random where they are not given. typical: a regular pattern has the
+    one size and direction that words alone are learned with, whatever its scale, which is told as 1.
 
     Raises KeyError where a name is in no list.
     """
@@ -62,6 +64,9 @@ def render(
             raise KeyError(f"material {name!r} is unknown; choose one of {', '.join(MATERIALS)}")
     if scale is None:
         scale = torch.exp((torch.rand(count, generator=generator, device=device) - 0.5) * 1.0)
+    if typical:
+        regular = torch.tensor([RECIPES[name].regular for name in names], device=device)
+        scale = torch.where(regular, torch.ones_like(scale), scale)
     if wear is None:
         wear = torch.rand(count, generator=generator, device=device)
     base = _base_colors(names, colors, generator, device)
@@ -80,7 +85,7 @@ def render(
     for name, members in groups.items():
         index = torch.tensor(members, device=device)
         ground = Ground(
-            Torus(len(members), size, generator, device),
+            Torus(len(members), size, generator, device, typical),
             base[index],
             scale[index].view(-1, 1, 1),
             wear[index].view(-1, 1, 1),

@@ -33,11 +33,14 @@ class Torus:
     """A batch of square tiles, coordinates u (right) and v (down) in [0, 1), that wrap at their edges.
 
     count: how many pictures b. size: pixels on each side. generator: the source of every random number; it must live
-    on `device`.
+    on `device`. typical: patterns repeat as often as is the middle of what they may, in the first of their directions.
     """
 
-    def __init__(self, count: int, size: int, generator: torch.Generator, device: torch.device | str) -> None:
+    def __init__(
+        self, count: int, size: int, generator: torch.Generator, device: torch.device | str, typical: bool = False
+    ) -> None:
         self.count, self.size, self.generator, self.device = count, size, generator, device
+        self.typical = typical
         axis = (torch.arange(size, device=device) + 0.5) / size
         self.u = axis.view(1, 1, size).expand(count, size, size)
         self.v = axis.view(1, size, 1).expand(count, size, size)
@@ -56,7 +59,15 @@ class Torus:
         Laid and shifted by whole patches of the latent code, a pattern that repeats so often has few different
         patches, which a small model learns; any other repeat cuts through the patches everywhere else.
         """
-        return (self.uniform(low, high) * scale).log2().round().exp2().clamp(min=least)
+        often = self.uniform(low, high) * scale
+        if self.typical:
+            often = torch.full_like(often, (low + high) / 2)
+        return often.log2().round().exp2().clamp(min=least)
+
+    def direction(self, count: int) -> Tensor:
+        """(b, 1, 1) one of so many directions by its number."""
+        way = self.uniform(0, count).floor().clamp(max=count - 1)
+        return torch.zeros_like(way) if self.typical else way
 
     def noise(self, frequency: Tensor | float, decay: float = 2.0, stretch: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """(b, h, w) Gaussian noise, mean 0 and deviation 1, by filtering white noise in the frequency domain.

@@ -3,8 +3,8 @@
 A pool is a folder of chunks, each a folder of `.npy` arrays (uint8 pictures and control images) and `labels.json`.
 Chunks appear atomically (a rename), so a training may read a pool that is still growing.
 
-`stills` are scenes and `portraits` are people in their typical form (`typical.py`), with words alone; `scenes` and
-`people` vary in all, and have control images.
+`stills` are scenes and `portraits` are people in their typical form (`typical.py`), with words alone, and so are the
+regular ones of the materials; `scenes` and `people` vary in all, and have control images.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _materials(generator: torch.Generator, device: str) -> tuple[dict[str, Pictu
     colors: list[str | None] = [
         rng.choice(list(COLORS)) if name not in COLORLESS and rng.random() < 0.62 else None for name in names
     ]
-    maps = materials.render(names, SIZE, generator, device, colors)
+    maps = materials.render(names, SIZE, generator, device, colors, typical=True)
     wordings = [material_captions(names, colors, maps, rng) for _ in range(WORDINGS)]
     color_names = list(COLORS)
     labels = [

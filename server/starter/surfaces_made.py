@@ -227,7 +227,7 @@ def checker(g: Ground) -> Surface:
 def stripes(g: Ground) -> Surface:
     t = g.torus
     n = t.lattice(3, 8, g.scale)
-    way = t.whole(0, 3.99, 1.0, 0).clamp(max=3)
+    way = t.direction(4)
     kx = torch.where(way == 0, n, torch.where(way == 1, 0 * n, n))
     ky = torch.where(way == 0, 0 * n, torch.where(way == 3, -n, n))
     wave = torch.sin(TAU * (t.u * kx + t.v * ky))

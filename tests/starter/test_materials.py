@@ -81,6 +81,23 @@ def test_a_colour_that_is_asked_for_is_the_nearest_one_to_the_albedo(color: str)
     assert min(distances, key=distances.__getitem__) == color
 
 
+def test_a_typical_pattern_has_one_size_and_direction_whatever_its_scale() -> None:
+    def repeats(typical: bool) -> list[list[int]]:
+        """The strongest waves of each picture's grey, (down, right) in whole waves across the picture."""
+        grey = render(["checker", "stripes"] * 12, SIZE, generator, scale=scale, typical=typical).albedo.mean(1)
+        waves = torch.fft.rfft2(grey - grey.mean((1, 2), keepdim=True)).abs().flatten(1).argmax(1)
+        return [[min(wave // columns, SIZE - wave // columns), wave % columns] for wave in waves.tolist()]
+
+    generator, columns = torch.Generator().manual_seed(2), SIZE // 2 + 1
+    scale = torch.linspace(0.6, 1.7, 24)
+    typical = repeats(typical=True)
+    assert all(typical[kind::2] == [wave] * 12 for kind, wave in enumerate(([4, 4], [0, 4])))
+    free = repeats(typical=False)
+    assert all(len({tuple(wave) for wave in free[kind::2]}) > 2 for kind in (0, 1))
+    maps = render(["checker", "grass"], SIZE, generator, scale=torch.tensor([1.4, 1.4]), typical=True)
+    assert maps.scale.tolist() == pytest.approx([1.0, 1.4])
+
+
 def test_unknown_words_are_named_in_the_error() -> None:
     with pytest.raises(KeyError, match="cheese"):
         render(["cheese"], SIZE, torch.Generator())
