@@ -77,6 +77,12 @@ def test_words_alone_paint_the_silhouette_of_the_solid_that_they_name(pipelines:
     assert found.value > max(0.7, found.shuffled + 0.1), found
 
 
+def test_words_alone_paint_people_who_do_what_they_say(pipelines: Pipelines) -> None:
+    found = measures.named_actions(pipelines, Judge.load(), 8, 256, 70_000)
+    assert found.shuffled is not None
+    assert found.value > max(0.6, found.shuffled + 0.3), found
+
+
 def test_most_painted_limbs_are_where_their_pose_has_them(pipelines: Pipelines) -> None:
     found: Measure = measures.limbs(pipelines, Judge.load(), 8, 256, 70_000)
     assert found.shuffled is not None
