@@ -30,7 +30,7 @@ class JobOperator(bpy.types.Operator):
 
     def errand(self, context: bpy.types.Context) -> errands.Errand:
         """What is asked for. Raises what `errands.REFUSALS` names, or InvalidValue."""
-        raise NotImplementedError  # each operator has its own
+        raise NotImplementedError  # each operator has its own; bpy's metaclass bars an abstract one
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask; in the interface go on as a modal operator, in the background wait."""
