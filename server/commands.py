@@ -95,12 +95,8 @@ def _with_options(
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, annotation, default in [*own, *more]
     ]
-    run.__doc__ = doc
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer reads it
-        [options.argument(kind, positional), *fixed, *options.parameters(kind, without=positional)]
-    )
-    run.__annotations__ = {}
-    return run
+    every = [options.argument(kind, positional), *fixed, *options.parameters(kind, without=positional)]
+    return options.shaped(run, every, doc)
 
 
 def submit(

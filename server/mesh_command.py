@@ -110,15 +110,12 @@ def command() -> Any:
         numbers = {name: values.pop(name) for name in ("fx", "fy", "cx", "cy", "pixel_centre")}
         mesh(numbers=numbers, **values)
 
-    run.__doc__ = mesh.__doc__
     fields = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in options.parameters("Mesh")
         if parameter.name not in _OWN
     ]
-    run.__signature__ = inspect.Signature([*fixed, *fields])  # type: ignore[attr-defined]  # Typer reads it
-    run.__annotations__ = {}
-    return run
+    return options.shaped(run, [*fixed, *fields], mesh.__doc__)
 
 
 def save(result: JobResult, path: Path, depth_out: Path | None = None) -> list[Path]:

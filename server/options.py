@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -38,9 +38,16 @@ def argument(kind: str, name: str) -> inspect.Parameter:
     field = next(field for field in jobs.schema()[kind]["fields"] if field["name"] == name)
     needed = field.get("required", False)
     shown = typer.Argument(help=field["doc"], metavar="FILE" if field["type"] == "array" else None, show_default=False)
-    annotation: Any = Annotated[str if needed else Optional[str], shown]  # noqa: UP045 - typer reads it
+    annotation: Any = Annotated[str if needed else str | None, shown]
     default = inspect.Parameter.empty if needed else None
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+def shaped(run: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str | None) -> Callable[..., None]:
+    """Give a command that takes any options those that Typer shows and asks for, and its help."""
+    command: Any = run
+    command.__signature__, command.__doc__, command.__annotations__ = inspect.Signature(parameters), doc, {}
+    return run
 
 
 def job_of(kind: str, given: Mapping[str, Any], ready: Mapping[str, Any] | None = None) -> Any:
@@ -60,7 +67,7 @@ def _parameter(field: dict[str, Any]) -> inspect.Parameter:
     flag = "--" + _SINGULAR.get(name, name).replace("_", "-")
     many = field["type"] == "list"
     option = typer.Option(flag, help=_help(field), metavar=_metavar(field), show_default=False)
-    annotation: Any = Annotated[Optional[list[str]] if many else Optional[str], option]  # noqa: UP045 - typer reads it
+    annotation: Any = Annotated[list[str] | None if many else str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
