@@ -175,16 +175,17 @@ class Worker:
 
     async def run(self, task: Task) -> Done | Broken:
         """Paint one task; there is one at a time. Raises WorkerDied."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise WorkerDied(None)
         self._end = asyncio.get_running_loop().create_future()
-        self._send(task)
+        self._send(connection, task)
         return await self._end
 
     def cancel(self, task_id: str) -> None:
         """Break off that task if it is still running; its end comes out of `run`."""
         if self._connection is not None:
-            self._send(Cancel(task_id))
+            self._send(self._connection, Cancel(task_id))
 
     def kill(self) -> None:
         """End the process at once, in the middle of whatever it does; `run` raises WorkerDied."""
@@ -197,7 +198,7 @@ class Worker:
         await loop.run_in_executor(self._sender, int)  # whatever is being started is there now
         process, connection = self._process, self._connection
         if process is not None and connection is not None:
-            self._send(None)
+            self._send(connection, None)
             for end in (None, process.terminate, process.kill):
                 if end is not None:
                     end()
@@ -206,12 +207,10 @@ class Worker:
                     break
         self._sender.shutdown(wait=False)
 
-    def _send(self, message: Task | Cancel | None) -> None:
-        connection = self._connection
-
+    def _send(self, connection: Connection, message: Task | Cancel | None) -> None:
         def send() -> None:
             with contextlib.suppress(OSError):  # it has died; the listener tells
-                connection.send(message)  # type: ignore[union-attr]  # there is one
+                connection.send(message)
 
         self._sender.submit(send)
 
