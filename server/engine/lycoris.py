@@ -127,7 +127,7 @@ def _is_of(key: str, names: set[str]) -> bool:
 
 
 def _adapted(module: nn.Module) -> Any:
-    return module.parametrizations["weight"][0]  # type: ignore[index]  # torch declares no such attribute
+    return module.get_submodule("parametrizations.weight.0")
 
 
 def _carrying(checkpoint: Checkpoint) -> Iterator[nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch.nn.functional as F
 from diffusers.models.downsampling import Downsample2D
@@ -23,7 +24,8 @@ def wrapping(modules: Sequence[nn.Module], x: bool, y: bool) -> Iterator[None]:
     changed: list[nn.Conv2d] = []
     try:
         for conv, padded_before in _convolutions(modules):
-            conv._conv_forward = _Wrapped(conv, x, y, padded_before)  # type: ignore[method-assign]  # torch's padding modes know no single axis
+            own: Any = conv  # its method is replaced, as torch's padding modes know no single axis
+            own._conv_forward = _Wrapped(conv, x, y, padded_before)
             changed.append(conv)
         yield
     finally:

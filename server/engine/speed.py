@@ -59,7 +59,7 @@ class Speed:
         """Bring a checkpoint's parts that were just loaded into the form that is asked for."""
         if self.channels_last:
             for module in (denoiser, *others):
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+                nn.utils.convert_conv2d_weight_memory_format(module, torch.channels_last)
         if self.attention is not None:
             denoiser.set_attention_backend(self.attention)
         if self.compiled:
