@@ -11,6 +11,8 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from websockets.asyncio.client import ClientConnection as AsyncConnection
+from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import ClientConnection, connect
 
 from bridge_protocol import messages as m
@@ -85,8 +87,6 @@ def inline_rows(frames_port: int, plain_port: int, blob: Blob, png: float) -> It
     """The inline lane against plain websockets (both asyncio clients), and an event's round trip beside it."""
 
     async def measure() -> tuple[float, float, float, float]:
-        from websockets.asyncio.client import connect as connect_async
-
         options = {"compression": None, "max_size": None, "proxy": None}
         async with (
             connect_async(f"ws://127.0.0.1:{frames_port}", **options) as ours,
@@ -122,27 +122,27 @@ def inline_rows(frames_port: int, plain_port: int, blob: Blob, png: float) -> It
     )
 
 
-async def inline_echo(socket: object, blob: Blob, into: bytearray) -> None:
+async def inline_echo(socket: AsyncConnection, blob: Blob, into: bytearray) -> None:
     """There and back in chunks, both directions at once as they come."""
-    await socket.send(encode(m.Offer(blob.ref)))  # type: ignore[attr-defined]
-    need = decode(await socket.recv()).message  # type: ignore[attr-defined]
+    await socket.send(encode(m.Offer(blob.ref)))
+    need = decode(await socket.recv(decode=False)).message
     assert isinstance(need, m.Need)
 
     async def upload() -> None:
         outgoing = Outgoing(blob, need)
         while (frame := outgoing.next_frame()) is not None:
-            await socket.send(frame)  # type: ignore[attr-defined]
+            await socket.send(frame)
 
     sending = asyncio.ensure_future(upload())
     incoming = Incoming(blob.ref, memoryview(into))
     while not incoming.complete:
-        frame = decode(await socket.recv())  # type: ignore[attr-defined]
+        frame = decode(await socket.recv(decode=False))
         assert isinstance(frame.message, m.Chunk)
         incoming.write(frame.message, frame.payload)
     await sending
 
 
-async def event_round_trip(socket: object, large: Blob | None) -> float:
+async def event_round_trip(socket: AsyncConnection, large: Blob | None) -> float:
     """The median round trip of a Ping in ms, with `large` on its way up and down again if it is given."""
     done = asyncio.Event()
     pongs: asyncio.Queue[int] = asyncio.Queue()
@@ -150,8 +150,8 @@ async def event_round_trip(socket: object, large: Blob | None) -> float:
 
     async def read() -> None:
         incoming = Incoming(large.ref, memoryview(bytearray(large.ref.nbytes))) if large else None
-        async for data in socket:  # type: ignore[attr-defined]
-            frame = decode(data)
+        while True:
+            frame = decode(await socket.recv(decode=False))
             if isinstance(frame.message, m.Pong):
                 pongs.put_nowait(frame.message.id)
             elif isinstance(frame.message, m.Need) and large is not None:
@@ -164,15 +164,15 @@ async def event_round_trip(socket: object, large: Blob | None) -> float:
     async def upload(need: m.Need, blob: Blob) -> None:
         outgoing = Outgoing(blob, need)
         while (frame := outgoing.next_frame()) is not None:
-            await socket.send(frame)  # type: ignore[attr-defined]
+            await socket.send(frame)
 
     reader = asyncio.ensure_future(read())
     if large is not None:
-        await socket.send(encode(m.Offer(large.ref)))  # type: ignore[attr-defined]
+        await socket.send(encode(m.Offer(large.ref)))
     times = []
     for number in range(200):
         start = time.perf_counter()
-        await socket.send(encode(m.Ping(number)))  # type: ignore[attr-defined]
+        await socket.send(encode(m.Ping(number)))
         await pongs.get()
         times.append((time.perf_counter() - start) * 1e3)
         if done.is_set():
