@@ -116,16 +116,14 @@ def sheet(
     """Draw what the model is taught: every material in its own colours, every typical solid and person."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
-    tiles = materials.render(list(MATERIALS), 256, generator).image
+    tiles = materials.render(list(MATERIALS), 256, generator, typical=True).image
     evaluation.tiled(materials.shown(MATERIALS, tiles, 192), 6).save(folder / "starter-materials.png")
     # Of so many, some are of each shape and each action.
-    stills, portraits = (
-        scenes(96, 128, generator, "cpu", typical=True),
-        people(128, 128, generator, "cpu", typical=True),
-    )
-    shapes = stills.shape.tolist()
+    stills = scenes(96, 128, generator, "cpu", typical=True)
+    portraits = people(128, 128, generator, "cpu", typical=True)
+    shapes, actions = stills.shape.tolist(), portraits.action.tolist()
     first = [shapes.index(number) for number in range(len(SHAPES))]
-    acting = [next(i for i, words in enumerate(portraits.captions) if action in words) for action in ACTIONS]
+    acting = [actions.index(number) for number in range(len(ACTIONS))]
     typical = torch.cat((stills.image[first], portraits.image[acting]))
     evaluation.tiled(typical, 9).save(folder / "starter-typical.jpg", quality=90)
 
