@@ -346,7 +346,7 @@ def test_a_training_from_exported_weights_begins_with_what_they_know(
     export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
     rmtree(tmp_path / "w" / export.FOLDERS["pose"])
     begun = diffusion.build(options, tokenizer)
-    shipped.start_from(begun, tmp_path / "w")
+    assert shipped.start_from(begun, tmp_path / "w") == {"unet", "text", "depth", "normal"}
     for name in ("unet", "text", "depth", "normal"):
         wanted = networks[name].state_dict()
         for key, value in begun[name].state_dict().items():
@@ -385,7 +385,7 @@ def test_of_weights_with_networks_of_another_size_than_the_recipe_s_the_others_a
     export.export(networks, build_autoencoder(options, patch_code), tokenizer, patch_code, tmp_path / "w")
     wider = dataclasses.replace(options, unet=dataclasses.replace(options.unet, channels=[32, 32]))
     begun, untouched = diffusion.build(wider, tokenizer), diffusion.build(wider, tokenizer)
-    shipped.start_from(begun, tmp_path / "w")
+    assert shipped.start_from(begun, tmp_path / "w") == {"text"}
     said = capsys.readouterr().out
     for key, value in begun["text"].state_dict().items():
         torch.testing.assert_close(value, networks["text"].state_dict()[key].float(), atol=1e-3, rtol=1e-3)
