@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from PIL import Image
 from websockets.asyncio.server import ServerConnection, serve
@@ -35,8 +36,8 @@ def echo_servers(folder: SharedFolder) -> Iterator[tuple[int, int, int]]:
         process.join()
 
 
-def _run(pipe: Connection, path: object) -> None:
-    asyncio.run(_serve(pipe, SharedFolder(path)))  # type: ignore[arg-type]
+def _run(pipe: Connection, path: Path) -> None:
+    asyncio.run(_serve(pipe, SharedFolder(path)))
 
 
 async def _serve(pipe: Connection, folder: SharedFolder) -> None:
